@@ -1,0 +1,57 @@
+# Every target sets up what it needs: `make demo` and `make test` work in a fresh clone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+BACKENDS ?= tensorflow jax torch
+TESTS ?=
+WORKERS ?= 2
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Keras downloads nothing here, and a picture needs no screen.
+export MPLBACKEND ?= agg
+
+.PHONY: demo test test-oldest lint docs bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python examples/detect_digits.py
+
+# make test BACKENDS=jax TESTS=tests/ops/test_iou.py runs one backend and one file.
+test: $(VENV)/.ready
+	@for backend in $(BACKENDS); do \
+		echo "== $$backend"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) $(TESTS) || exit 1; \
+	done
+
+# The suite on the oldest Keras that the package allows, with a TensorFlow of its time.
+test-oldest: .venv-oldest/.ready
+	KERAS_BACKEND=tensorflow .venv-oldest/bin/python -m pytest -n $(WORKERS) $(TESTS)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv .venv-oldest demo_output
+
+# torch comes first and alone, so that its pin holds for whatever depends on it.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[jax,torch,dev]'
+	touch $@
+
+# The peers of the benchmarks.
+$(VENV)/.bench: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -c constraints.txt keras-cv keras-hub
+	touch $@
+
+.venv-oldest/.ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,298 @@
+"""The assembled grid detector: backbone, head, loss, decoding, suppression and metric."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvx import plugins
+from keras_cvx.backbones.feature_extractor import FeatureExtractor
+from keras_cvx.layers.heads.grid_detection import GridDetectionHead
+from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
+from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
+from keras_cvx.losses.grid_detection import GridDetectionLoss
+from keras_cvx.metrics.mean_average_precision import MeanAveragePrecision
+from keras_cvx.ops.boxes import check_format
+from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
+
+
+@plugins.register("GridDetector", kind="model")
+class GridDetector(keras.Model):
+    """An object detector on any backbone, trained by `fit` on images and padded boxes.
+
+    Called directly it gives the head's raw predictions, which the loss takes. `predict`,
+    `inference_model` and `export` go on to decode and suppress, and give detections.
+
+    Args:
+        backbone: A functional `keras.Model` of images `(B, H, W, 3)`, which it gets as the
+            user has them: its normalization is part of it.
+        num_classes: Positive integer C.
+        bounding_box_format: Format of ground truth and detections, as Keras names it.
+        strides: List of positive integers: the backbone's feature maps that are used, by stride.
+        coding: What a cell predicts: the name of a plugin of kind `"coding"`, or the object.
+        head: A layer from the list of feature maps to the predictions of a `GridDetectionHead`;
+            a `GridDetectionHead` of the default size if None. With a head of one's own, `coding`
+            must be the one that it was built for.
+        non_max_suppression: A layer from boxes and scores to detections; a `NonMaxSuppression`
+            with its defaults if None.
+        **kwargs: As for every Keras model (`name`, `trainable`).
+
+    Raises:
+        ValueError: If the backbone has no such strides, an argument is out of its range, or an
+            image's side is no multiple of the largest stride.
+
+    Example:
+        ```python
+        detector = keras_cvx.models.GridDetector(backbone, num_classes=10)
+        detector.compile(optimizer=keras.optimizers.AdamW(2e-3))
+        detector.fit(images, {"boxes": boxes, "labels": labels}, epochs=8)
+        detector.predict(images)["boxes"]
+        ```
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        *,
+        bounding_box_format="xyxy",
+        strides=(8, 16),
+        coding="anchor_free",
+        head=None,
+        non_max_suppression=None,
+        **kwargs,
+    ):
+        check_format(bounding_box_format)
+        coding = plugins.get(coding, kind="coding")
+        strides = list(strides) if isinstance(strides, (list, tuple)) else [strides]
+        extractor = FeatureExtractor(backbone, strides, name="feature_extractor")
+        if head is None:
+            head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
+        inputs = keras.Input(
+            backbone.input_shape[1:], dtype=backbone.inputs[0].dtype, name="images"
+        )
+        _check_image_shape(inputs.shape, strides)
+        super().__init__(inputs=inputs, outputs=head(extractor(inputs)), **kwargs)
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.bounding_box_format = bounding_box_format
+        self.strides = strides
+        self.coding = coding
+        self.head = head
+        self.non_max_suppression = plugins.get(
+            NonMaxSuppression(bounding_box_format=bounding_box_format)
+            if non_max_suppression is None
+            else non_max_suppression,
+            kind="layer",
+        )
+        self.decoding = GridDecoding(coding, bounding_box_format, name="decoding")
+        self._scores_detections = True
+
+    @functools.cached_property
+    def inference_model(self):
+        """Functional model from images to detections, which shares this detector's weights."""
+        return keras.Model(
+            self.inputs, self.detections(self.outputs[0]), name=f"{self.name}_inference"
+        )
+
+    def detections(self, predictions):
+        """Detections from raw predictions: decoding, then suppression.
+
+        Args:
+            predictions: Float tensor `(B, A, 3 + channels)`, this model's output.
+
+        Returns:
+            The dictionary that `keras_cvx.layers.NonMaxSuppression` describes.
+        """
+        return self.non_max_suppression(*self.decoding(predictions))
+
+    def call(self, inputs, training=None, mask=None):
+        _check_image_shape(inputs.shape, self.strides)
+        return super().call(inputs, training=training, mask=mask)
+
+    def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs):
+        """Configures training.
+
+        Args:
+            optimizer: As Keras takes it.
+            loss: A loss of ground truth and raw predictions: an object, a function, or the name of
+                a plugin; `"auto"` for `GridDetectionLoss` with this detector's coding.
+            metrics: List of metrics of ground truth and detections, computed by `evaluate` and at
+                the end of each epoch's validation; `"auto"` for `MeanAveragePrecision`.
+            **kwargs: As Keras' `compile` takes them.
+        """
+        super().compile(optimizer=optimizer, loss=None, metrics=None, **kwargs)
+        if isinstance(loss, str) and loss == "auto":
+            loss = GridDetectionLoss(self.coding, self.bounding_box_format)
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = [
+                MeanAveragePrecision(self.num_classes, bounding_box_format=self.bounding_box_format)
+            ]
+        self.detection_loss = loss if callable(loss) else plugins.get(loss, kind="loss")
+        self.detection_metrics = [plugins.get(metric, kind="metric") for metric in metrics or []]
+
+    def fit(self, x=None, y=None, **kwargs):
+        """As `keras.Model.fit`, on images and `{"boxes", "labels"}`; arrays are checked first.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of images and ground truth.
+            y: Ground truth `{"boxes": (B, N, 4), "labels": (B, N)}`; padded rows have label −1.
+            **kwargs: As Keras' `fit` takes them.
+
+        Returns:
+            The `History` of Keras.
+
+        Raises:
+            ValueError: If a label is out of range, or a box is not finite, has its corners
+                swapped or leaves its image; the message names the image and the row.
+        """
+        self._check_ground_truth(x, y)
+        return super().fit(x, y, **kwargs)
+
+    def evaluate(self, x=None, y=None, *, return_dict=False, **kwargs):
+        """As `keras.Model.evaluate`; the metrics of the detections stand beside the loss.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            return_dict: Whether to return a dictionary by name instead of a list.
+            **kwargs: As Keras' `evaluate` takes them.
+
+        Returns:
+            Dictionary, or list of its values: the loss, then the metrics.
+
+        Raises:
+            ValueError: As in `fit`.
+        """
+        self._check_ground_truth(x, y)
+        logs = super().evaluate(x, y, return_dict=True, **kwargs)
+        for metric in self.detection_metrics:
+            result = metric.result()
+            results = result if isinstance(result, dict) else {metric.name: result}
+            logs.update({name: float(value) for name, value in results.items()})
+        return logs if return_dict else list(logs.values())
+
+    def predict(self, x, **kwargs):
+        """Detections as NumPy arrays.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of them.
+            **kwargs: As Keras' `predict` takes them.
+
+        Returns:
+            Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
+            `"num_detections"` `(B,)`; see `keras_cvx.layers.NonMaxSuppression`.
+        """
+        return self.inference_model.predict(x, **kwargs)
+
+    def predict_on_batch(self, x):
+        """As `predict`, on one batch of images.
+
+        Args:
+            x: Images `(B, H, W, 3)`.
+        """
+        return self.inference_model.predict_on_batch(x)
+
+    def export(self, filepath, **kwargs):
+        """Exports the inference graph, from images to detections.
+
+        Args:
+            filepath: Where to write.
+            **kwargs: As Keras' `export` takes them.
+        """
+        self.inference_model.export(filepath, **kwargs)
+
+    # What Keras' training loop calls, the same on every backend.
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if isinstance(self.detection_loss, keras.losses.Loss):
+            loss = self.detection_loss(y, y_pred, sample_weight=sample_weight)
+        else:
+            loss = ops.mean(self.detection_loss(y, y_pred))
+        return loss + sum(self.losses) if self.losses else loss
+
+    def train_step(self, *args, **kwargs):
+        # Suppression and matching in every step of training would cost time and tell nothing.
+        self._scores_detections = False
+        try:
+            return super().train_step(*args, **kwargs)
+        finally:
+            self._scores_detections = True
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if self._scores_detections and self.detection_metrics:
+            detections = self.detections(y_pred)
+            truth = dict(zip(("boxes", "labels"), unpack_ground_truth(y), strict=True))
+            for metric in self.detection_metrics:
+                metric.update_state(truth, detections)
+        return self.get_metrics_result()
+
+    def get_metrics_result(self):
+        # The detections' metrics are read once, by `evaluate`: their results need the host.
+        late = {id(metric) for metric in self.detection_metrics}
+        return {m.name: m.result() for m in self.metrics if id(m) not in late}
+
+    def get_compile_config(self):
+        return {
+            **super().get_compile_config(),
+            "loss": keras.saving.serialize_keras_object(self.detection_loss),
+            "metrics": [keras.saving.serialize_keras_object(m) for m in self.detection_metrics],
+        }
+
+    def compile_from_config(self, config):
+        config = {k: keras.saving.deserialize_keras_object(v) for k, v in config.items()}
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "bounding_box_format": self.bounding_box_format,
+            "strides": list(self.strides),
+            "coding": keras.saving.serialize_keras_object(self.coding),
+            "head": keras.saving.serialize_keras_object(self.head),
+            "non_max_suppression": keras.saving.serialize_keras_object(self.non_max_suppression),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(
+            **{
+                key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+                if isinstance(value, dict)
+                else value
+                for key, value in config.items()
+            }
+        )
+
+    def _check_ground_truth(self, images, y):
+        if not isinstance(y, dict) or not {"boxes", "labels"} <= set(y):
+            return
+        boxes, labels = y["boxes"], y["labels"]
+        if all(isinstance(array, np.ndarray) for array in (images, boxes, labels)):
+            check_ground_truth(
+                boxes,
+                labels,
+                num_images=len(images),
+                image_size=images.shape[_spatial()],
+                num_classes=self.num_classes,
+                bounding_box_format=self.bounding_box_format,
+            )
+
+
+def _spatial():
+    return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
+
+
+def _check_image_shape(shape, strides):
+    for name, side in zip(("height", "width"), shape[_spatial()], strict=True):
+        if side is not None and side % max(strides):
+            raise ValueError(
+                f"The images' {name} must be a multiple of {max(strides)}, the largest stride. "
+                f"Received: {name}={side}. Pad to {-(-side // max(strides)) * max(strides)}, "
+                "for instance with `keras.layers.ZeroPadding2D`."
+            )

@@ -1,0 +1,26 @@
+"""Pure, jit-safe functions of tensors: the arithmetic under every layer, loss and metric."""
+
+from keras_cvx.ops.assignment import containing_cell, near_cells, task_aligned
+from keras_cvx.ops.boxes import area, clip, convert
+from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
+from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
+from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
+from keras_cvx.ops.nms import non_max_suppression
+
+__all__ = [
+    "area",
+    "attach_cells",
+    "cell_centers",
+    "check_ground_truth",
+    "clip",
+    "containing_cell",
+    "convert",
+    "detach_cells",
+    "elementwise_iou",
+    "image_size",
+    "near_cells",
+    "non_max_suppression",
+    "pairwise_iou",
+    "task_aligned",
+    "unpack_ground_truth",
+]

@@ -1,0 +1,93 @@
+"""Which cell of a grid answers for which ground truth."""
+
+from keras import ops
+
+
+def containing_cell(boxes, valid, centers, strides, size):
+    """The cell that holds each box's centre; of several boxes in a cell, the first has it.
+
+    Args:
+        boxes: Float tensor `(B, N, 4)`, corners in pixels.
+        valid: Boolean tensor `(B, N)`, false for padded rows.
+        centers: Float tensor `(B, A, 2)`, the cells' centres in pixels.
+        strides: Float tensor `(B, A, 1)` in pixels.
+        size: Float tensor `(B, 1, 2)`, width and height of the image in pixels. A centre on the
+            right or lower edge, or outside the image, belongs to the nearest cell.
+
+    Returns:
+        Boolean tensor `(B, N, A)`, at most one true a column.
+    """
+    centers, strides = ops.expand_dims(centers, 1), ops.expand_dims(strides, 1)  # (B, 1, A, ·)
+    middle = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2.0, 2)  # (B, N, 1, 2)
+    last = ops.floor(ops.expand_dims(size, 1) / strides) - 1.0
+    index = ops.maximum(ops.minimum(ops.floor(middle / strides), last), 0.0)
+    inside = ops.all(index == ops.floor(centers / strides), axis=-1)
+    inside = ops.logical_and(inside, ops.expand_dims(valid, -1))
+    if boxes.shape[1] == 0:
+        return inside
+    return ops.logical_and(inside, ops.cumsum(ops.cast(inside, "int32"), axis=1) == 1)
+
+
+def near_cells(boxes, valid, centers, strides):
+    """The cells whose centre lies in a box, and those that hold the centre of a small one.
+
+    Args:
+        boxes: Float tensor `(B, N, 4)`, corners in pixels.
+        valid: Boolean tensor `(B, N)`, false for padded rows.
+        centers: Float tensor `(B, A, 2)`, the cells' centres in pixels.
+        strides: Float tensor `(B, A, 1)` in pixels.
+
+    Returns:
+        Boolean tensor `(B, N, A)`.
+    """
+    centers, reach = ops.expand_dims(centers, 1), ops.expand_dims(strides, 1) / 2.0
+    boxes = ops.expand_dims(boxes, 2)
+    inside = ops.logical_and(centers > boxes[..., :2], centers < boxes[..., 2:])
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2.0
+    near = ops.logical_or(
+        ops.all(inside, axis=-1), ops.all(ops.abs(centers - middle) <= reach, axis=-1)
+    )
+    return ops.logical_and(near, ops.expand_dims(valid, -1))
+
+
+def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
+    """Gives each object the cells that both classify and locate it best.
+
+    The alignment of a cell with an object is `score ** alpha * overlap ** beta`. Each object takes
+    its `top_k` best-aligned candidates; a cell that several objects take goes to the one that it
+    overlaps most. The target of a cell is its alignment, scaled within the object so that the best
+    cell gets the highest overlap that the object has.
+
+    Args:
+        overlaps: Float tensor `(B, N, A)`, IoU of each object with each cell's predicted box.
+        scores: Float tensor `(B, N, A)` in `[0, 1]`, each cell's score for the object's class.
+        candidates: Boolean tensor `(B, N, A)`, the cells that the object may take.
+        top_k: Positive integer.
+        alpha: Positive float, exponent of the score.
+        beta: Positive float, exponent of the overlap.
+
+    Returns:
+        Tuple `(assigned, targets)`: boolean `(B, N, A)`, at most one true a column, and float32
+        `(B, A)` in `[0, 1]`, 0 for a cell without object. No gradient flows through either.
+
+    Reference:
+        Feng et al. 2021, TOOD: Task-aligned One-stage Object Detection, equations 1 and 4.
+    """
+    overlaps, scores = ops.stop_gradient(overlaps), ops.stop_gradient(scores)
+    if overlaps.shape[1] == 0:
+        return candidates, ops.sum(overlaps, axis=1)
+    allowed = ops.cast(candidates, "float32")
+    alignment = ops.power(scores, alpha) * ops.power(overlaps, beta) * allowed
+    top = ops.top_k(alignment, min(top_k, alignment.shape[-1]))[0]
+    # Equal alignments at the edge of the top k all pass: only zeros are equal in practice.
+    taken = ops.logical_and(alignment >= top[..., -1:], alignment > 0.0)
+    claim = ops.where(taken, overlaps, ops.full_like(overlaps, -1.0))
+    winner = ops.expand_dims(ops.argmax(claim, axis=1), 1)
+    rows = ops.expand_dims(ops.arange(overlaps.shape[1], dtype=winner.dtype), -1)
+    taken = ops.logical_and(taken, rows == winner)
+
+    alignment = alignment * ops.cast(taken, "float32")
+    overlaps = overlaps * ops.cast(taken, "float32")
+    best = ops.max(alignment, axis=-1, keepdims=True)
+    scale = ops.max(overlaps, axis=-1, keepdims=True) / ops.where(best > 0.0, best, 1.0)
+    return taken, ops.sum(alignment * scale, axis=1)

@@ -1,0 +1,110 @@
+"""Ground truth as users bring it: its two forms, and what is wrong with it."""
+
+import numpy as np
+from keras import ops
+
+from keras_cvx.ops.boxes import convert
+
+# A box may leave its image by this share of the image, as rounding in relative formats makes it.
+_SLACK = 1e-3
+
+
+def unpack_ground_truth(y_true):
+    """Boxes and labels of either form of ground truth.
+
+    Args:
+        y_true: Dictionary of `"boxes"` `(B, N, 4)` and `"labels"` `(B, N)`, or one packed tensor
+            `(B, N, 5)` of box and label. Padded rows have label −1.
+
+    Returns:
+        Tuple `(boxes, labels)`: float32 `(B, N, 4)` and int32 `(B, N)`. The boxes of padded rows
+        are zero, whatever they were.
+
+    Raises:
+        ValueError: If `y_true` is of another structure or its shapes do not go together.
+
+    Example:
+        >>> boxes, labels = unpack_ground_truth([[[0.0, 0.0, 4.0, 2.0, 7.0]]])
+        >>> ops.convert_to_numpy(labels).tolist()
+        [[7]]
+    """
+    if isinstance(y_true, dict):
+        if not {"boxes", "labels"} <= set(y_true):
+            raise ValueError(
+                "`y_true` must have the keys 'boxes' and 'labels'. "
+                f"Received: keys {sorted(map(str, y_true))}"
+            )
+        boxes, labels = (ops.convert_to_tensor(y_true[key]) for key in ("boxes", "labels"))
+    else:
+        y_true = ops.convert_to_tensor(y_true)
+        if len(y_true.shape) != 3 or y_true.shape[-1] != 5:
+            raise ValueError(
+                "`y_true` must be a dictionary of boxes and labels, or one tensor (B, N, 5) of "
+                f"box and label. Received: shape {tuple(y_true.shape)}"
+            )
+        boxes, labels = y_true[..., :4], y_true[..., 4]
+    if len(boxes.shape) != 3 or boxes.shape[-1] != 4 or len(labels.shape) != 2:
+        raise ValueError(
+            "`y_true` must hold boxes (B, N, 4) and labels (B, N). "
+            f"Received: boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)}"
+        )
+    boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
+    # Padding can hold anything; a zero cannot leak NaN through a product with a mask.
+    return ops.where(ops.expand_dims(labels >= 0, -1), boxes, ops.zeros_like(boxes)), labels
+
+
+def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bounding_box_format):
+    """Raises for the first row of ground truth on which no detector can be trained.
+
+    Args:
+        boxes: NumPy array `(B, N, 4)` in `bounding_box_format`.
+        labels: NumPy array `(B, N)`; −1 in padded rows.
+        num_images: Integer, the B of the images.
+        image_size: Tuple of the images' height and width in pixels.
+        num_classes: Integer C; labels are in `[0, C)`.
+        bounding_box_format: Format of the boxes, as Keras names it.
+
+    Raises:
+        ValueError: If the shapes do not go together, a label is out of range, or a box is not
+            finite, has its corners swapped or leaves its image. The message names image and row.
+    """
+    if boxes.ndim != 3 or boxes.shape[-1] != 4 or boxes.shape[:-1] != labels.shape:
+        raise ValueError(
+            "`y` must hold boxes (B, N, 4) and labels (B, N). "
+            f"Received: boxes {boxes.shape}, labels {labels.shape}"
+        )
+    if len(boxes) != num_images:
+        raise ValueError(
+            f"`y` must hold boxes for each of the {num_images} images of `x`. "
+            f"Received: boxes {boxes.shape}"
+        )
+    padded = labels == -1
+    _refuse(
+        labels, ~padded & ~((labels >= 0) & (labels < num_classes)),
+        "labels", f"be integers from 0 to {num_classes - 1}, or −1 for padding",
+    )  # fmt: skip
+    finite = np.isfinite(boxes).all(-1)
+    _refuse(boxes, ~padded & ~finite, "boxes", "be finite")
+
+    height, width = image_size
+    corners = np.where((finite & ~padded)[..., None], boxes, 0.0).reshape(-1, 4)
+    corners = convert(corners, bounding_box_format, "xyxy", height=height, width=width)
+    corners = ops.convert_to_numpy(corners).reshape(boxes.shape)
+    swapped = (corners[..., 2:] < corners[..., :2]).any(-1)
+    _refuse(boxes, swapped, "boxes", f"be {bounding_box_format} with no negative side")
+    size = np.asarray([width, height, width, height])
+    outside = ((corners < -_SLACK * size) | (corners > (1 + _SLACK) * size)).any(-1)
+    _refuse(
+        boxes, outside,
+        "boxes", f"lie in their image of height {height} and width {width} ({bounding_box_format})",
+    )  # fmt: skip
+
+
+def _refuse(array, wrong, name, requirement):
+    """Raises if any row is wrong, naming the first of them and their number."""
+    if wrong.any():
+        image, row = (int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"`{name}` must {requirement}. Received: {name}[{image}, {row}] = "
+            f"{array[image, row].tolist()}, and {int(wrong.sum()) - 1} more such rows"
+        )

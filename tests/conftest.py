@@ -1,0 +1,59 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def gradient():
+    """Function `(f, x) -> (value, slope)` as NumPy, of a scalar `f` of one float array."""
+
+    def of(f, x):
+        x = np.asarray(x, "float32")
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            x = tf.constant(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = f(x)
+            slope = tape.gradient(value, x)
+        elif backend == "jax":
+            import jax
+
+            value, slope = jax.value_and_grad(f)(x)
+        else:
+            import torch
+
+            x = torch.tensor(x, requires_grad=True)
+            value = f(x)
+            value.backward()
+            value, slope = value.detach(), x.grad
+        return float(value), ops.convert_to_numpy(slope)
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """Function `f -> f`, compiled by XLA; on torch, which has no XLA here, `f` itself."""
+
+    def of(f):
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            return tf.function(f, jit_compile=True)
+        if backend == "jax":
+            import jax
+
+            return jax.jit(f)
+        return f
+
+    return of
