@@ -1,3 +1,30 @@
 """Computer-vision parts for Keras 3, each a serializable plugin."""
 
+from keras_cvx import (
+    backbones,
+    codings,
+    datasets,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    plugins,
+    visualization,
+)
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "backbones",
+    "codings",
+    "datasets",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "plugins",
+    "visualization",
+]

@@ -45,8 +45,9 @@ class GridDetectionLoss(keras.losses.Loss):
 
     Example:
         >>> loss = GridDetectionLoss("anchor_free")
-        >>> cell = [[[4.0, 4.0, 8.0, 0.0, 0.0, 0.0, 0.0, 50.0]]]  # sure, and right
-        >>> float(loss([[[0.0, 0.0, 8.0, 8.0, 0.0]]], cell))
+        >>> truth = ops.convert_to_tensor([[[0.0, 0.0, 8.0, 8.0, 0.0]]])
+        >>> sure_and_right = [[[4.0, 4.0, 8.0, 0.0, 0.0, 0.0, 0.0, 50.0]]]
+        >>> round(float(loss(truth, ops.convert_to_tensor(sure_and_right))), 6)
         0.0
     """
 

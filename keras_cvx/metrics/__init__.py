@@ -1,0 +1,5 @@
+"""Metrics: pure functions over explicit state, and the Keras classes over them."""
+
+from keras_cvx.metrics.mean_average_precision import MeanAveragePrecision
+
+__all__ = ["MeanAveragePrecision"]

@@ -5,6 +5,7 @@ from keras_cvx.ops.boxes import area, clip, convert
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
+from keras_cvx.ops.matching import match_detections
 from keras_cvx.ops.nms import non_max_suppression
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "detach_cells",
     "elementwise_iou",
     "image_size",
+    "match_detections",
     "near_cells",
     "non_max_suppression",
     "pairwise_iou",

@@ -73,7 +73,8 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
     Reference:
         Feng et al. 2021, TOOD: Task-aligned One-stage Object Detection, equations 1 and 4.
     """
-    overlaps, scores = ops.stop_gradient(overlaps), ops.stop_gradient(scores)
+    overlaps, scores = (ops.stop_gradient(ops.convert_to_tensor(x)) for x in (overlaps, scores))
+    candidates = ops.convert_to_tensor(candidates)
     if overlaps.shape[1] == 0:
         return candidates, ops.sum(overlaps, axis=1)
     allowed = ops.cast(candidates, "float32")

@@ -88,7 +88,11 @@ def convert(boxes, source, target, *, height=None, width=None):
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
     if check_format(source) == check_format(target):
         return boxes
-    if source.startswith("rel_") != target.startswith("rel_") and (height is None or width is None):
+    relative = source.startswith("rel_"), target.startswith("rel_")
+    if all(relative):
+        # Within the relative frame the arithmetic is that of the absolute one; no size is needed.
+        source, target = source.removeprefix("rel_"), target.removeprefix("rel_")
+    elif any(relative) and (height is None or width is None):
         raise ValueError(
             f"Boxes in {source!r} become {target!r} only with the image's `height` and `width`. "
             f"Received: height={height}, width={width}"

@@ -101,7 +101,7 @@ def test_boxes_do_not_overlap(scenes):
     assert covered.max() == 1
 
 
-@pytest.mark.parametrize(("size", "low", "high"), [(64, 8, 22), (128, 12, 44), (192, 18, 66)])
+@pytest.mark.parametrize(("size", "low", "high"), [(64, 8, 24), (128, 16, 48), (192, 24, 72)])
 def test_digits_grow_with_the_scene(size, low, high):
     scenes = digit_scenes(60, size=size)
     heights = np.array([y1 - y0 for _, (_, y0, _, y1), _ in objects(scenes)])

@@ -1,0 +1,286 @@
+"""Registration, look-up and discovery of plugins, and loading of models that use them."""
+
+import dataclasses
+import difflib
+import functools
+import importlib.metadata
+import json
+import threading
+import zipfile
+
+import keras
+
+OWN = "keras_cvx"
+ENTRY_POINT_GROUP = "keras_cvx.plugins"
+
+# What a kind that Keras knows must be an instance of; other kinds are known by registration alone.
+_KERAS_KINDS = {
+    "layer": keras.layers.Layer,
+    "loss": keras.losses.Loss,
+    "metric": keras.metrics.Metric,
+    "model": keras.Model,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plugin:
+    """A registered object.
+
+    Attributes:
+        name: Namespace and name as saved files carry them, `"keras_cvx>GridDetectionHead"`.
+        kind: What it can be used as: `"layer"`, `"loss"`, `"metric"`, `"model"`, `"coding"`, …
+        alias: Short string that users may type instead of the name, or None.
+        object: The class or function itself.
+    """
+
+    name: str
+    kind: str
+    alias: str | None
+    object: type
+
+
+_plugins: dict[str, Plugin] = {}
+_lock = threading.RLock()
+
+
+def register(name, kind, *, package=OWN, alias=None):
+    """Decorator that makes a class a plugin, serializable under a name of its own.
+
+    Args:
+        name: The literal name, which saved files carry for ever.
+        kind: What the object can be used as, such as `"layer"` or `"coding"`.
+        package: Namespace; for a package with an entry point, the entry point's name.
+        alias: Short string by which users may ask for it within its namespace and kind.
+
+    Returns:
+        Decorator that returns the class unchanged.
+
+    Raises:
+        ValueError: If the name, or the alias for that kind, belongs to another object already, or
+            a class of the kind could not be saved for want of `get_config`.
+
+    Example:
+        >>> @register("Halve", kind="layer", package="doctest", alias="halve")
+        ... class Halve(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return x / 2
+        >>> lookup("doctest>halve", kind="layer") is Halve
+        True
+    """
+    for argument, value in (("name", name), ("package", package), ("kind", kind)):
+        if not isinstance(value, str) or not value or ">" in value:
+            raise ValueError(
+                f"`{argument}` must be a string without '>'. Received: {argument}={value!r}"
+            )
+
+    def decorator(target):
+        plugin = Plugin(f"{package}>{name}", kind, alias, target)
+        if isinstance(target, type) and not hasattr(target, "get_config"):
+            raise ValueError(
+                f"{_place(target)} cannot be registered as {plugin.name!r}: it must have "
+                "`get_config`, or no file that uses it could be loaded."
+            )
+        with _lock:
+            for other in _plugins.values():
+                if other.name != plugin.name and not _share_alias(plugin, other):
+                    continue
+                # A module that is reloaded registers its classes anew.
+                if _place(other.object) != _place(target):
+                    raise ValueError(
+                        f"{_place(target)} cannot be registered as {plugin.name!r} (alias "
+                        f"{alias!r}): {_place(other.object)} is, as {other.name!r} (alias "
+                        f"{other.alias!r}). Choose another name."
+                    )
+            keras.saving.register_keras_serializable(package=package, name=name)(target)
+            _plugins[plugin.name] = plugin
+        return target
+
+    return decorator
+
+
+def lookup(identifier, kind=None):
+    """The class or function that a string names.
+
+    A name of another namespace, `"acme>FancyHead"`, imports the entry point `acme` if nothing of
+    that namespace is registered yet, and no other.
+
+    Args:
+        identifier: Name or alias, within this package or after a namespace and `>`.
+        kind: The kind that it must be, or None for any.
+
+    Returns:
+        The registered class or function.
+
+    Raises:
+        ValueError: If there is no such plugin, with the nearest name; or it is of another kind.
+        ImportError: If the entry point of its namespace fails to import.
+
+    Example:
+        >>> lookup("yolov1", kind="coding").__name__
+        'YOLOv1Coding'
+    """
+    if not isinstance(identifier, str):
+        raise TypeError(f"`identifier` must be a string. Received: {identifier!r}")
+    package, name = identifier.split(">", 1) if ">" in identifier else (OWN, identifier)
+    if package not in _namespaces() and package in entry_points():
+        _import_entry_point(package)
+    own = [p for p in registered() if p.name.startswith(f"{package}>")]
+    found = [p for p in own if name in (p.name.split(">", 1)[1], p.alias)]
+    for plugin in found:
+        if kind is None or plugin.kind == kind:
+            return plugin.object
+    if found:
+        raise ValueError(
+            f"{identifier!r} must be a plugin of kind {kind!r}. Received: "
+            f"{found[0].name!r}, which is a {found[0].kind!r}"
+        )
+    raise ValueError(_unknown(identifier, name, package, kind))
+
+
+def get(identifier, kind):
+    """The object that a user means by a string, a class, a configuration or the object itself.
+
+    Args:
+        identifier: A name as for `lookup` or a class, of which an object with default arguments
+            is made; a Keras serialization dictionary; or an object, which is returned.
+        kind: What the object must be.
+
+    Returns:
+        An object of that kind. A registered function is returned as it is.
+
+    Raises:
+        ValueError: If there is no such plugin or it is of another kind.
+
+    Example:
+        >>> get("yolov1", kind="coding").boxes_per_cell
+        2
+    """
+    if isinstance(identifier, str):
+        found = lookup(identifier, kind)
+        return found() if isinstance(found, type) else found
+    if isinstance(identifier, type):
+        return get(identifier(), kind)
+    if isinstance(identifier, dict):
+        return get(keras.saving.deserialize_keras_object(identifier), kind)
+    if not _is_of_kind(identifier, kind):
+        raise ValueError(
+            f"A plugin of kind {kind!r} is required: its name, its configuration or the object. "
+            f"Received: {identifier!r}"
+        )
+    return identifier
+
+
+def registered(kind=None):
+    """Plugins in the order of their names.
+
+    Args:
+        kind: Only those of this kind; None for all.
+
+    Returns:
+        List of `Plugin`.
+    """
+    with _lock:
+        plugins = sorted(_plugins.values(), key=lambda plugin: plugin.name)
+    return [plugin for plugin in plugins if kind in (None, plugin.kind)]
+
+
+@functools.cache
+def entry_points():
+    """Installed entry points of the group `keras_cvx.plugins`; none of them is imported.
+
+    Returns:
+        Dictionary from namespace to `importlib.metadata.EntryPoint`.
+    """
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def load_model(filepath, **kwargs):
+    """As `keras.saving.load_model`, with an error that says which plugins are missing.
+
+    The file never decides what code is imported: a namespace must have been imported, or asked
+    for by `lookup`, before.
+
+    Args:
+        filepath: A `.keras` file.
+        **kwargs: As Keras takes them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If the file uses namespaces that are not registered; which, and the mend.
+    """
+    if zipfile.is_zipfile(filepath):
+        with zipfile.ZipFile(filepath) as archive:
+            config = json.loads(archive.read("config.json"))
+        custom = keras.saving.get_custom_objects() | (kwargs.get("custom_objects") or {})
+        missing = sorted(_registered_names(config) - set(custom) - {None})
+        missing = [name for name in missing if ">" in name]
+        if missing:
+            namespaces = sorted({name.split(">", 1)[0] for name in missing})
+            raise ValueError(
+                f"{str(filepath)!r} uses {missing}, and nothing of that name is registered. "
+                f"Import the package that registers the namespace {namespaces}, or call "
+                f"`keras_cvx.plugins.lookup({missing[0]!r})`. Registered namespaces: "
+                f"{sorted(_namespaces())}; installed entry points: {sorted(entry_points())}."
+            )
+    return keras.saving.load_model(filepath, **kwargs)
+
+
+def _namespaces():
+    return {plugin.name.split(">", 1)[0] for plugin in registered()}
+
+
+def _import_entry_point(namespace):
+    point = entry_points()[namespace]
+    try:
+        point.load()
+    except Exception as error:
+        origin = point.dist.name if point.dist else "an unknown package"
+        raise ImportError(
+            f"The plugins of the namespace {namespace!r}, installed by {origin!r}, "
+            f"could not be imported from {point.value!r}: {error}"
+        ) from error
+
+
+def _share_alias(plugin, other):
+    if plugin.alias is None or plugin.name.split(">")[0] != other.name.split(">")[0]:
+        return False
+    return (plugin.alias, plugin.kind) == (other.alias, other.kind)
+
+
+def _is_of_kind(candidate, kind):
+    if kind in _KERAS_KINDS:
+        return isinstance(candidate, _KERAS_KINDS[kind])
+    classes = {plugin.object: plugin.kind for plugin in registered()}
+    return any(classes.get(cls) == kind for cls in type(candidate).__mro__) or (
+        type(candidate) not in classes
+        and not isinstance(candidate, (bool, int, float, list, tuple))
+    )
+
+
+def _place(target):
+    return f"{target.__module__}.{target.__qualname__}"
+
+
+def _unknown(identifier, name, package, kind):
+    known = [plugin for plugin in registered(kind) if plugin.name.startswith(f"{package}>")]
+    names = sorted({n for p in known for n in (p.alias, p.name.split(">", 1)[1]) if n})
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    what = f"plugin of kind {kind!r}" if kind else "plugin"
+    return (
+        f"There is no {what} named {identifier!r}.{hint} Available in {package!r}: {names}; "
+        f"registered namespaces: {sorted(_namespaces())}; "
+        f"installed entry points: {sorted(entry_points())}."
+    )
+
+
+def _registered_names(config):
+    """Every `registered_name` in a nested configuration."""
+    if isinstance(config, dict):
+        nested = set().union(*(_registered_names(value) for value in config.values()))
+        return nested | {name for name in [config.get("registered_name")] if isinstance(name, str)}
+    if isinstance(config, list):
+        return set().union(*(_registered_names(value) for value in config))
+    return set()
