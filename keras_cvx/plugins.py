@@ -1,17 +1,23 @@
 """Registration, look-up and discovery of plugins, and loading of models that use them."""
 
+import contextlib
+import contextvars
 import dataclasses
 import difflib
-import functools
 import importlib.metadata
 import json
+import os
 import threading
 import zipfile
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import keras
 
 OWN = "keras_cvx"
 ENTRY_POINT_GROUP = "keras_cvx.plugins"
+
+_NOT_FROM_A_FILE = " A model file imports nothing: import what it needs before it is loaded."
 
 # What a kind that Keras knows must be an instance of; other kinds are known by registration alone.
 _KERAS_KINDS = {
@@ -36,14 +42,20 @@ class Plugin:
     name: str
     kind: str
     alias: str | None
-    object: type
+    object: Any
 
+
+T = TypeVar("T")
 
 _plugins: dict[str, Plugin] = {}
 _lock = threading.RLock()
+# Set while a model file is read: what stands in a file must not import anything.
+_reading_a_file = contextvars.ContextVar("_reading_a_file", default=False)
 
 
-def register(name, kind, *, package=OWN, alias=None):
+def register(
+    name: str, kind: str, *, package: str = OWN, alias: str | None = None
+) -> Callable[[T], T]:
     """Decorator that makes a class a plugin, serializable under a name of its own.
 
     Args:
@@ -67,13 +79,16 @@ def register(name, kind, *, package=OWN, alias=None):
         >>> lookup("doctest>halve", kind="layer") is Halve
         True
     """
-    for argument, value in (("name", name), ("package", package), ("kind", kind)):
+    named = {"name": name, "package": package, "kind": kind}
+    if alias is not None:
+        named["alias"] = alias
+    for argument, value in named.items():
         if not isinstance(value, str) or not value or ">" in value:
             raise ValueError(
                 f"`{argument}` must be a string without '>'. Received: {argument}={value!r}"
             )
 
-    def decorator(target):
+    def decorator(target: T) -> T:
         plugin = Plugin(f"{package}>{name}", kind, alias, target)
         if isinstance(target, type) and not hasattr(target, "get_config"):
             raise ValueError(
@@ -91,6 +106,13 @@ def register(name, kind, *, package=OWN, alias=None):
                         f"{alias!r}): {_place(other.object)} is, as {other.name!r} (alias "
                         f"{other.alias!r}). Choose another name."
                     )
+            # Keras' own decorator would overwrite without a word.
+            known = keras.saving.get_custom_objects().get(plugin.name)
+            if known is not None and _place(known) != _place(target):
+                raise ValueError(
+                    f"{_place(target)} cannot be registered as {plugin.name!r}: "
+                    f"{_place(known)} is, with Keras itself. Choose another name."
+                )
             keras.saving.register_keras_serializable(package=package, name=name)(target)
             _plugins[plugin.name] = plugin
         return target
@@ -98,11 +120,11 @@ def register(name, kind, *, package=OWN, alias=None):
     return decorator
 
 
-def lookup(identifier, kind=None):
+def lookup(identifier: str, kind: str | None = None) -> Any:
     """The class or function that a string names.
 
     A name of another namespace, `"acme>FancyHead"`, imports the entry point `acme` if nothing of
-    that namespace is registered yet, and no other.
+    that name is registered yet, and no other.
 
     Args:
         identifier: Name or alias, within this package or after a namespace and `>`.
@@ -112,7 +134,8 @@ def lookup(identifier, kind=None):
         The registered class or function.
 
     Raises:
-        ValueError: If there is no such plugin, with the nearest name; or it is of another kind.
+        ValueError: If there is no such plugin, with the nearest name; or it is of another kind; or
+            several distributions claim its namespace.
         ImportError: If the entry point of its namespace fails to import.
 
     Example:
@@ -122,10 +145,10 @@ def lookup(identifier, kind=None):
     if not isinstance(identifier, str):
         raise TypeError(f"`identifier` must be a string. Received: {identifier!r}")
     package, name = identifier.split(">", 1) if ">" in identifier else (OWN, identifier)
-    if package not in _namespaces() and package in entry_points():
+    found = _find(package, name)
+    if not found and package != OWN and not _reading_a_file.get() and package in entry_points():
         _import_entry_point(package)
-    own = [p for p in registered() if p.name.startswith(f"{package}>")]
-    found = [p for p in own if name in (p.name.split(">", 1)[1], p.alias)]
+        found = _find(package, name)
     for plugin in found:
         if kind is None or plugin.kind == kind:
             return plugin.object
@@ -137,8 +160,11 @@ def lookup(identifier, kind=None):
     raise ValueError(_unknown(identifier, name, package, kind))
 
 
-def get(identifier, kind):
+def get(identifier: Any, kind: str) -> Any:
     """The object that a user means by a string, a class, a configuration or the object itself.
+
+    A string can import an entry point, as `lookup` does. A configuration cannot, for it may come
+    from a file: `lookup` what it needs before.
 
     Args:
         identifier: A name as for `lookup` or a class, of which an object with default arguments
@@ -149,7 +175,8 @@ def get(identifier, kind):
         An object of that kind. A registered function is returned as it is.
 
     Raises:
-        ValueError: If there is no such plugin or it is of another kind.
+        ValueError: If there is no such plugin or it is of another kind, or a configuration needs
+            one that is not registered.
 
     Example:
         >>> get("yolov1", kind="coding").boxes_per_cell
@@ -161,7 +188,8 @@ def get(identifier, kind):
     if isinstance(identifier, type):
         return get(identifier(), kind)
     if isinstance(identifier, dict):
-        return get(keras.saving.deserialize_keras_object(identifier), kind)
+        with _explained("The configuration", identifier):
+            return get(keras.saving.deserialize_keras_object(identifier), kind)
     if not _is_of_kind(identifier, kind):
         raise ValueError(
             f"A plugin of kind {kind!r} is required: its name, its configuration or the object. "
@@ -170,7 +198,7 @@ def get(identifier, kind):
     return identifier
 
 
-def registered(kind=None):
+def registered(kind: str | None = None) -> list[Plugin]:
     """Plugins in the order of their names.
 
     Args:
@@ -184,9 +212,10 @@ def registered(kind=None):
     return [plugin for plugin in plugins if kind in (None, plugin.kind)]
 
 
-@functools.cache
-def entry_points():
+def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     """Installed entry points of the group `keras_cvx.plugins`; none of them is imported.
+
+    They are read anew at each call, so that what a notebook has just installed is found.
 
     Returns:
         Dictionary from namespace to `importlib.metadata.EntryPoint`.
@@ -194,7 +223,7 @@ def entry_points():
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def load_model(filepath, **kwargs):
+def load_model(filepath: str | os.PathLike, **kwargs: Any) -> Any:
     """As `keras.saving.load_model`, with an error that says which plugins are missing.
 
     The file never decides what code is imported: a namespace must have been imported, or asked
@@ -210,21 +239,56 @@ def load_model(filepath, **kwargs):
     Raises:
         ValueError: If the file uses namespaces that are not registered; which, and the mend.
     """
-    if zipfile.is_zipfile(filepath):
-        with zipfile.ZipFile(filepath) as archive:
-            config = json.loads(archive.read("config.json"))
-        custom = keras.saving.get_custom_objects() | (kwargs.get("custom_objects") or {})
-        missing = sorted(_registered_names(config) - set(custom) - {None})
-        missing = [name for name in missing if ">" in name]
-        if missing:
-            namespaces = sorted({name.split(">", 1)[0] for name in missing})
-            raise ValueError(
-                f"{str(filepath)!r} uses {missing}, and nothing of that name is registered. "
-                f"Import the package that registers the namespace {namespaces}, or call "
-                f"`keras_cvx.plugins.lookup({missing[0]!r})`. Registered namespaces: "
-                f"{sorted(_namespaces())}; installed entry points: {sorted(entry_points())}."
-            )
-    return keras.saving.load_model(filepath, **kwargs)
+    compiled = kwargs.get("compile", True)
+    with _explained(repr(str(filepath)), filepath, kwargs.get("custom_objects"), compiled):
+        token = _reading_a_file.set(True)
+        try:
+            return keras.saving.load_model(filepath, **kwargs)
+        finally:
+            _reading_a_file.reset(token)
+
+
+@contextlib.contextmanager
+def _explained(what, source, custom_objects=None, compiled=True):
+    """Tells a failure of Keras by the plugins that are missing, if any are."""
+    try:
+        yield
+    except Exception as error:
+        config = _configuration(source)
+        if not compiled:
+            config.pop("compile_config", None)
+        missing = [
+            name
+            for name in sorted(_registered_names(config))
+            if ">" in name and keras.saving.get_registered_object(name, custom_objects) is None
+        ]
+        if not missing:
+            raise
+        namespaces = sorted({name.split(">", 1)[0] for name in missing})
+        raise ValueError(
+            f"{what} uses {missing}, and nothing of that name is registered: the namespace "
+            f"{namespaces} is missing. Install and import the package that registers it; an "
+            f"installed one is imported by `keras_cvx.plugins.lookup({missing[0]!r})`. Registered "
+            f"namespaces: {sorted(_namespaces())}; installed entry points: "
+            f"{sorted(entry_points())}."
+        ) from error
+
+
+def _configuration(source):
+    """The configuration in a `.keras` file, or what was given."""
+    if isinstance(source, dict):
+        return dict(source)
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        # Whatever is wrong with the file, Keras has told it already.
+        return {}
+
+
+def _find(package, name):
+    own = [plugin for plugin in registered() if plugin.name.startswith(f"{package}>")]
+    return [p for p in own if name in (p.name.split(">", 1)[1], p.alias)]
 
 
 def _namespaces():
@@ -232,31 +296,45 @@ def _namespaces():
 
 
 def _import_entry_point(namespace):
-    point = entry_points()[namespace]
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=namespace)
+    # One distribution can be found twice, in the source tree and installed, say.
+    claims = {(_distribution(point), point.value): point for point in points}
+    if len(claims) > 1:
+        raise ValueError(
+            f"The namespace {namespace!r} must belong to one distribution. Uninstall all but one. "
+            f"Received: {sorted(f'{value} of {claimant}' for claimant, value in claims)}"
+        )
+    ((claimant, value),) = claims
     try:
-        point.load()
+        claims[claimant, value].load()
     except Exception as error:
-        origin = point.dist.name if point.dist else "an unknown package"
         raise ImportError(
-            f"The plugins of the namespace {namespace!r}, installed by {origin!r}, "
-            f"could not be imported from {point.value!r}: {error}"
+            f"The plugins of the namespace {namespace!r}, installed by {claimant!r}, "
+            f"could not be imported from {value!r}: {error!r}"
         ) from error
 
 
+def _distribution(point):
+    return point.dist.name if point.dist else "an unknown distribution"
+
+
 def _share_alias(plugin, other):
-    if plugin.alias is None or plugin.name.split(">")[0] != other.name.split(">")[0]:
+    """Whether one string would name both: an alias of one is an alias or the name of the other."""
+    package, name = plugin.name.split(">")
+    other_package, other_name = other.name.split(">")
+    if (package, plugin.kind) != (other_package, other.kind):
         return False
-    return (plugin.alias, plugin.kind) == (other.alias, other.kind)
+    return bool({name, plugin.alias} & {other_name, other.alias} - {None})
 
 
 def _is_of_kind(candidate, kind):
     if kind in _KERAS_KINDS:
         return isinstance(candidate, _KERAS_KINDS[kind])
     classes = {plugin.object: plugin.kind for plugin in registered()}
-    return any(classes.get(cls) == kind for cls in type(candidate).__mro__) or (
-        type(candidate) not in classes
-        and not isinstance(candidate, (bool, int, float, list, tuple))
-    )
+    if type(candidate) in classes or candidate is None:
+        return any(classes.get(cls) == kind for cls in type(candidate).__mro__)
+    # An object that its author has not registered is trusted, but not what is clearly no plugin.
+    return not isinstance(candidate, (int, float, list, tuple, *_KERAS_KINDS.values()))
 
 
 def _place(target):
@@ -266,13 +344,17 @@ def _place(target):
 def _unknown(identifier, name, package, kind):
     known = [plugin for plugin in registered(kind) if plugin.name.startswith(f"{package}>")]
     names = sorted({n for p in known for n in (p.alias, p.name.split(">", 1)[1]) if n})
-    near = difflib.get_close_matches(name, names, n=1)
+    spellings = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name, names, n=1) or [
+        spellings[spelling] for spelling in difflib.get_close_matches(name.lower(), spellings, n=1)
+    ]
     hint = f" Did you mean {near[0]!r}?" if near else ""
     what = f"plugin of kind {kind!r}" if kind else "plugin"
     return (
         f"There is no {what} named {identifier!r}.{hint} Available in {package!r}: {names}; "
         f"registered namespaces: {sorted(_namespaces())}; "
         f"installed entry points: {sorted(entry_points())}."
+        f"{_NOT_FROM_A_FILE if _reading_a_file.get() else ''}"
     )
 
 

@@ -21,7 +21,8 @@ class FeatureExtractor(keras.Model):
         **kwargs: As for every Keras model (`name`, `trainable`).
 
     Returns:
-        When called: a list of feature maps in the order of `strides`.
+        When called: a list of feature maps in the order of `strides`; of a single stride, the
+        map itself.
 
     Raises:
         ValueError: If the backbone is not functional or not of images, or has no feature map of a
@@ -45,9 +46,10 @@ class FeatureExtractor(keras.Model):
                 f"{sorted(taps)}. Received: strides={strides}"
             )
         super().__init__(
-            inputs=backbone.input, outputs=[taps[stride] for stride in strides], **kwargs
+            inputs=backbone.inputs[0], outputs=[taps[stride] for stride in strides], **kwargs
         )
-        self.backbone = backbone
+        # Past Keras' tracking: layers behind the last tap would count as weights without gradient.
+        object.__setattr__(self, "backbone", backbone)
         self.strides = strides
         self.data_format = data_format
 
@@ -98,9 +100,11 @@ def measure_strides(model, *, data_format=None):
     spatial = slice(1, 3)
     if (data_format or keras.config.image_data_format()) == "channels_first":
         spatial = slice(2, 4)
+    # A sequential model shows its graph only as a functional one of the same layers.
+    graph = model if hasattr(model, "operations") else keras.Model(model.inputs, model.outputs)
     tensors = [
         tensor
-        for operation in model.operations
+        for operation in graph.operations
         for tensor in keras.tree.flatten(operation.output)
         if len(tensor.shape) == 4
     ]
@@ -115,17 +119,19 @@ def measure_strides(model, *, data_format=None):
     return found | unpadded
 
 
-# Multiples of any stride in use; far enough apart that every stride shows in the difference.
-_PROBES = (512, 1024)
+# Multiples of every stride in use, those of patches of 7 or 14 pixels included; the images are
+# only traced, so that their size costs nothing.
+_PROBES = (13440, 2 * 13440)
 
 
 def _strides(image, tensors, spatial):
     """Stride of each tensor, or None, and whether its size is the image's by its stride."""
     if None in image.shape[spatial]:
         probe = keras.Model(image, tensors)
-        shapes, larger = (_probed(probe, image, spatial, size) for size in _PROBES)
-        size = (_PROBES[0], _PROBES[0])
-        strides = [_common(map(_growth, *sides)) for sides in zip(shapes, larger, strict=True)]
+        (size, shapes), (wider, larger) = (_probed(probe, image, spatial, p) for p in _PROBES)
+        strides = [
+            _common(map(_growth, size, wider, *sides)) for sides in zip(shapes, larger, strict=True)
+        ]
     else:
         size = image.shape[spatial]
         shapes = [tensor.shape[spatial] for tensor in tensors]
@@ -137,19 +143,19 @@ def _strides(image, tensors, spatial):
     return strides, exact
 
 
-def _growth(small, large):
-    """Stride of a map that has `small` and `large` cells on images of the two probed sizes."""
-    grown = large - small
-    image = _PROBES[1] - _PROBES[0]
+def _growth(size, wider, small, large):
+    """Stride of a map with `small` and `large` cells on images of `size` and `wider` pixels."""
+    image, grown = wider - size, large - small
+    if image == 0:
+        return _quotient(size, small)
     return image // grown if grown > 0 and image % grown == 0 else None
 
 
 def _probed(probe, image, spatial, size):
-    """Height and width of every output of `probe` on an image of `size`, by tracing alone."""
-    shape = [1, *image.shape[1:]]
-    shape[spatial] = (size, size)
+    """The image's height and width, `size` where they are free, and those of every output."""
+    shape = [1, *(size if side is None else side for side in image.shape[1:])]
     outputs = probe.compute_output_spec(keras.KerasTensor(shape, image.dtype))
-    return [x.shape[spatial] for x in keras.tree.flatten(outputs)]
+    return tuple(shape[spatial]), [tuple(x.shape[spatial]) for x in keras.tree.flatten(outputs)]
 
 
 def _quotient(full, side):
@@ -165,9 +171,13 @@ def _common(strides):
     return vertical if vertical == horizontal else None
 
 
+def _has_graph(model):
+    return hasattr(model, "operations") or isinstance(model, keras.Sequential)
+
+
 def _check_image_model(model):
     inputs = getattr(model, "inputs", None)
-    if not isinstance(model, keras.Model) or not inputs or not hasattr(model, "operations"):
+    if not isinstance(model, keras.Model) or not inputs or not _has_graph(model):
         raise ValueError(
             "`backbone` must be a functional or built sequential `keras.Model`, whose graph can be "
             f"read. Received: {model!r}"

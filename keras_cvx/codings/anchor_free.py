@@ -9,92 +9,129 @@ from keras_cvx.codings.grid_coding import GridCoding
 from keras_cvx.ops.assignment import near_cells, task_aligned
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
 
-# A box of e^8 strides is larger than any image; the exponential stays finite in float32.
-_MAX_LOG_SIZE = 8.0
-
 
 @plugins.register("AnchorFreeCoding", kind="coding", alias="anchor_free")
 class AnchorFreeCoding(GridCoding):
     """One box a cell and level, without anchors or objectness.
 
-    The first four channels are the offset of the box's centre from the cell's, and the logarithm
-    of its width and height, all in strides. The other C are logits, one a class; the score of a
-    class is trained to be the IoU of the box with the object. In every step each object is
-    assigned to the cells that agree with it best (`ops.assignment.task_aligned`).
+    Each side of the box is as far from the cell's centre as the mean of a distribution over
+    `bins` distances says, which are −1, 0, 1, … `bins - 2` strides: the first `4 * bins` channels
+    are its logits for the left, upper, right and lower side. So a box reaches at most `bins - 2`
+    strides to each side. The other C channels are logits, one a class; the score of a class is
+    trained to be the IoU of the box with the object. In every step each object is assigned to the
+    cells that agree with it best (`ops.task_aligned`).
 
-    The loss of an image is the binary cross-entropy of its scores plus `box_weight` times the
-    CIoU loss of the assigned boxes, each weighted by its target; both are divided by the sum of
-    the image's targets, or by 1 if that is less.
+    The loss of an image is the binary cross-entropy of its scores, plus `box_weight` times the
+    CIoU loss and `distribution_weight` times the distribution focal loss of the assigned boxes,
+    each weighted by its target; all are divided by the sum of the image's targets, or by 1 if
+    that is less.
 
     Args:
         top_k: Positive integer, the most cells that answer for one object.
         alpha: Positive float, exponent of the score in the alignment.
         beta: Positive float, exponent of the IoU in the alignment.
+        bins: Integer of at least 3.
         box_weight: Non-negative float.
+        distribution_weight: Non-negative float.
 
     Raises:
         ValueError: If an argument is out of its range.
 
     Reference:
-        - Ge et al. 2021, YOLOX, section 2.1 (one box a cell, no anchors).
         - Feng et al. 2021, TOOD, equations 1 to 5 (assignment, targets).
+        - Li et al. 2020, Generalized Focal Loss, equations 5 and 6 (distribution of a side).
         - Zheng et al. 2020, Distance-IoU Loss, equation 10 (CIoU loss).
     """
 
-    def __init__(self, top_k=7, alpha=0.5, *, beta=4.0, box_weight=2.0):
-        if int(top_k) != top_k or top_k < 1:
-            raise ValueError(f"`top_k` must be a positive integer. Received: top_k={top_k}")
+    def __init__(
+        self,
+        top_k=7,
+        alpha=0.5,
+        *,
+        beta=4.0,
+        bins=16,
+        box_weight=7.5,
+        distribution_weight=1.5,
+    ):
+        for name, value, least in (("top_k", top_k, 1), ("bins", bins, 3)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
+                )
         for name, value in (("alpha", alpha), ("beta", beta)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
-        if not box_weight >= 0:
-            raise ValueError(f"`box_weight` must be at least 0. Received: box_weight={box_weight}")
+        for name, value in (
+            ("box_weight", box_weight),
+            ("distribution_weight", distribution_weight),
+        ):
+            if not value >= 0:
+                raise ValueError(f"`{name}` must be at least 0. Received: {name}={value}")
         self.top_k = top_k
         self.alpha = alpha
         self.beta = beta
+        self.bins = bins
         self.box_weight = box_weight
+        self.distribution_weight = distribution_weight
 
     def branches(self, num_classes):
         # Every score starts at 0.01, so that the many empty cells do not drown the first steps
         # (Lin et al. 2017, Focal Loss for Dense Object Detection, section 3.3).
-        return [(4, 0.0), (num_classes, -math.log(99.0))]
+        return [(4 * self.bins, 0.0), (num_classes, -math.log(99.0))]
 
     def decode(self, outputs, centers, strides):
-        return self._boxes(outputs, centers, strides), ops.sigmoid(outputs[..., 4:])
+        sides, logits = self._split(outputs)
+        return self._boxes(sides, centers, strides), ops.sigmoid(logits)
 
     def loss(self, outputs, centers, strides, boxes, labels):
-        logits = outputs[..., 4:]
-        predicted = self._boxes(outputs, centers, strides)
-        valid = labels >= 0
+        sides, logits = self._split(outputs)
+        predicted = self._boxes(sides, centers, strides)
         classes = ops.one_hot(ops.maximum(labels, 0), logits.shape[-1], dtype="float32")
         assigned, targets = task_aligned(
             pairwise_iou(boxes, predicted),
             ops.matmul(classes, ops.swapaxes(ops.sigmoid(logits), 1, 2)),
-            near_cells(boxes, valid, centers, strides),
+            near_cells(boxes, labels >= 0, centers, strides),
             top_k=self.top_k,
             alpha=self.alpha,
             beta=self.beta,
         )
         assigned = ops.swapaxes(ops.cast(assigned, "float32"), 1, 2)  # (B, A, N)
+        truth = ops.matmul(assigned, boxes)  # (B, A, 4)
         class_targets = ops.matmul(assigned, classes) * ops.expand_dims(targets, -1)
         class_loss = ops.sum(
             ops.binary_crossentropy(class_targets, logits, from_logits=True), axis=(1, 2)
         )
-        overlap = elementwise_iou(predicted, ops.matmul(assigned, boxes), variant="ciou")
-        box_loss = ops.sum(targets * (1.0 - overlap), axis=-1)
-        normalizer = ops.maximum(ops.sum(targets, axis=-1), 1.0)
-        return (class_loss + self.box_weight * box_loss) / normalizer
+        box_loss = self.box_weight * (1.0 - elementwise_iou(predicted, truth, variant="ciou"))
+        box_loss += self.distribution_weight * self._distribution_loss(
+            sides, truth, centers, strides
+        )
+        box_loss = ops.sum(targets * box_loss, axis=-1)
+        return (class_loss + box_loss) / ops.maximum(ops.sum(targets, axis=-1), 1.0)
 
     def get_config(self):
         return {
             "top_k": self.top_k,
             "alpha": self.alpha,
             "beta": self.beta,
+            "bins": self.bins,
             "box_weight": self.box_weight,
+            "distribution_weight": self.distribution_weight,
         }
 
-    @staticmethod
-    def _boxes(outputs, centers, strides):
-        middle = centers + outputs[..., :2] * strides
-        half = ops.exp(ops.clip(outputs[..., 2:4], -_MAX_LOG_SIZE, _MAX_LOG_SIZE)) * strides / 2.0
-        return ops.concatenate([middle - half, middle + half], axis=-1)
+    def _split(self, outputs):
+        """Logits of the sides `(B, A, 4, bins)` and of the classes `(B, A, C)`."""
+        sides = [outputs[..., self.bins * i : self.bins * (i + 1)] for i in range(4)]
+        return ops.stack(sides, axis=2), outputs[..., 4 * self.bins :]
+
+    def _boxes(self, sides, centers, strides):
+        distances = ops.arange(self.bins, dtype="float32") - 1.0
+        reach = ops.sum(ops.softmax(sides, axis=-1) * distances, axis=-1) * strides
+        return ops.concatenate([centers - reach[..., :2], centers + reach[..., 2:]], axis=-1)
+
+    def _distribution_loss(self, sides, truth, centers, strides):
+        """Cross-entropy with the two bins around each true distance, mean of the sides `(B, A)`."""
+        reach = ops.concatenate([centers - truth[..., :2], truth[..., 2:] - centers], axis=-1)
+        place = ops.clip(reach / strides + 1.0, 0.0, self.bins - 1.0)[..., None]
+        # The share of a bin falls linearly with its distance: 1 at the place, 0 one bin away.
+        share = ops.relu(1.0 - ops.abs(place - ops.arange(self.bins, dtype="float32")))
+        return ops.mean(-ops.sum(share * ops.log_softmax(sides, axis=-1), axis=-1), axis=-1)

@@ -33,10 +33,11 @@ class YOLOv1Coding(GridCoding):
     """
 
     def __init__(self, boxes_per_cell=2, *, coordinate_weight=5.0, no_object_weight=0.5):
-        if int(boxes_per_cell) != boxes_per_cell or boxes_per_cell < 1:
+        integer = isinstance(boxes_per_cell, int) and not isinstance(boxes_per_cell, bool)
+        if not integer or boxes_per_cell < 1:
             raise ValueError(
                 "`boxes_per_cell` must be a positive integer. "
-                f"Received: boxes_per_cell={boxes_per_cell}"
+                f"Received: boxes_per_cell={boxes_per_cell!r}"
             )
         for name, value in (
             ("coordinate_weight", coordinate_weight),

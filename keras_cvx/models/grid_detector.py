@@ -74,7 +74,6 @@ class GridDetector(keras.Model):
         )
         _check_image_shape(inputs.shape, strides)
         super().__init__(inputs=inputs, outputs=head(extractor(inputs)), **kwargs)
-        self.backbone = backbone
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
         self.strides = strides
@@ -89,12 +88,16 @@ class GridDetector(keras.Model):
         self.decoding = GridDecoding(coding, bounding_box_format, name="decoding")
         self._scores_detections = True
 
+    @property
+    def backbone(self):
+        """The backbone, as it was given."""
+        return self.get_layer("feature_extractor").backbone
+
     @functools.cached_property
     def inference_model(self):
         """Functional model from images to detections, which shares this detector's weights."""
-        return keras.Model(
-            self.inputs, self.detections(self.outputs[0]), name=f"{self.name}_inference"
-        )
+        detections = self.detections(self.outputs[0])
+        return keras.Model(self.input, detections, name=f"{self.name}_inference")
 
     def detections(self, predictions):
         """Detections from raw predictions: decoding, then suppression.

@@ -87,4 +87,8 @@ def image_size(centers, strides):
         >>> ops.convert_to_numpy(image_size(cells[..., :2], cells[..., 2:])).tolist()
         [[[32.0, 16.0]]]
     """
-    return ops.max(centers + strides / 2.0, axis=1, keepdims=True)
+    extents = centers + strides / 2.0
+    if extents.shape[0] == 0:
+        return extents[:, :1]
+    # With an initial value, which is below every extent, an empty batch has a maximum.
+    return ops.max(extents, axis=1, keepdims=True, initial=0.0)

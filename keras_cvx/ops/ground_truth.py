@@ -43,7 +43,11 @@ def unpack_ground_truth(y_true):
                 f"box and label. Received: shape {tuple(y_true.shape)}"
             )
         boxes, labels = y_true[..., :4], y_true[..., 4]
-    if len(boxes.shape) != 3 or boxes.shape[-1] != 4 or len(labels.shape) != 2:
+    together = len(boxes.shape) == 3 and boxes.shape[-1] == 4 and len(labels.shape) == 2
+    if not together or not all(
+        one == other or None in (one, other)
+        for one, other in zip(boxes.shape[:2], labels.shape, strict=True)
+    ):
         raise ValueError(
             "`y_true` must hold boxes (B, N, 4) and labels (B, N). "
             f"Received: boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)}"

@@ -97,7 +97,8 @@ def _engine(boxes, others, variant):
     # In units of the longer side, so that no square underflows.
     longer = ops.stop_gradient(ops.maximum(enclosing_width, enclosing_height))
     longer = ops.where(longer >= _SMALLEST, longer, ops.ones_like(longer))
-    dx, dy = ((ax0 + ax1) - (bx0 + bx1)) / 2.0 / longer, ((ay0 + ay1) - (by0 + by1)) / 2.0 / longer
+    dx = ((ax0 + ax1) - (bx0 + bx1)) / 2.0 / longer
+    dy = ((ay0 + ay1) - (by0 + by1)) / 2.0 / longer
     diagonal = ops.square(enclosing_width / longer) + ops.square(enclosing_height / longer)
     diou = iou - _ratio(dx * dx + dy * dy, diagonal)
     if variant == "diou":

@@ -17,7 +17,10 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
         iou_thresholds: Float tensor `(T,)` in `(0, 1]`.
 
     Returns:
-        Integer tensor `(B, T, K)`: the index of the ground truth that the detection takes, or −1.
+        Int32 tensor `(B, T, K)`: the index of the ground truth that the detection takes, or −1.
+
+    Raises:
+        ValueError: If the shapes do not go together, or K or N is unknown when the step is traced.
 
     Example:
         >>> taken = match_detections([[[0.75], [0.5]]], [[3, 3]], [[3]], [0.5])
@@ -30,7 +33,9 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
     overlaps = ops.cast(ops.convert_to_tensor(overlaps), "float32")
     labels = ops.cast(ops.convert_to_tensor(labels), "int32")
     truth_labels = ops.cast(ops.convert_to_tensor(truth_labels), "int32")
-    thresholds = ops.cast(ops.convert_to_tensor(iou_thresholds), "float32")[:, None]  # (T, 1)
+    thresholds = ops.cast(ops.convert_to_tensor(iou_thresholds), "float32")
+    _check_shapes(overlaps.shape, labels.shape, truth_labels.shape, thresholds.shape)
+    thresholds = thresholds[:, None]  # (T, 1)
     detections, truths = overlaps.shape[1:]
     same = ops.logical_and(labels[:, :, None] == truth_labels[:, None], labels[:, :, None] >= 0)
     # Comparable with no threshold, so that other classes and padding are out of reach.
@@ -54,3 +59,46 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
 
     free = ops.logical_and(nothing[..., :1] < 0, ops.ones((truths,), "bool"))
     return ops.fori_loop(0, detections, step, (free, nothing))[1]
+
+
+def shapes_agree(shape, expected):
+    """Whether two static shapes can be of one tensor; an unknown size agrees with any.
+
+    Args:
+        shape: Tuple of integers, None where unknown.
+        expected: Likewise.
+
+    Returns:
+        Boolean.
+
+    Example:
+        >>> shapes_agree((None, 5), (2, 5)), shapes_agree((1, 5), (2, 5))
+        (True, False)
+    """
+    return len(shape) == len(expected) and all(
+        size == other or size is None or other is None
+        for size, other in zip(shape, expected, strict=True)
+    )
+
+
+def _check_shapes(overlaps, labels, truth_labels, thresholds):
+    received = (
+        f"Received: overlaps {tuple(overlaps)}, labels {tuple(labels)}, "
+        f"truth_labels {tuple(truth_labels)}, iou_thresholds {tuple(thresholds)}"
+    )
+    ranks = len(labels) == 2 and len(truth_labels) == 2 and len(thresholds) == 1
+    # A batch of 1 beside a larger one would broadcast to a wrong score.
+    if (
+        not ranks
+        or not shapes_agree(overlaps, (*labels, truth_labels[1]))
+        or not shapes_agree(labels[:1], truth_labels[:1])
+    ):
+        raise ValueError(
+            "`overlaps` must be (B, K, N), `labels` (B, K), `truth_labels` (B, N) and "
+            f"`iou_thresholds` (T,). {received}"
+        )
+    if None in overlaps[1:]:
+        raise ValueError(
+            "The numbers K of detections and N of ground truths must be known when the step is "
+            f"traced. {received}. Pad to a fixed number, with label −1."
+        )

@@ -52,13 +52,14 @@ def non_max_suppression(
     boxes = ops.stop_gradient(ops.cast(ops.convert_to_tensor(boxes), "float32"))
     scores = ops.stop_gradient(ops.cast(ops.convert_to_tensor(scores), "float32"))
     num_boxes, num_classes = scores.shape[1], scores.shape[2]
-    if num_boxes == 0:
-        # One box that no threshold lets through, so that there is something to sort.
-        boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
-        scores = ops.pad(scores, ((0, 0), (0, 1), (0, 0)), constant_values=-float("inf"))
-        num_boxes = 1
-
-    count = min(max_candidates, num_boxes * num_classes)
+    if not num_boxes:
+        # None, or a number that only the run knows: enough boxes that no threshold lets through.
+        spare = -(-max_candidates // num_classes)
+        boxes = ops.pad(boxes, ((0, 0), (0, spare), (0, 0)))
+        scores = ops.pad(scores, ((0, 0), (0, spare), (0, 0)), constant_values=-float("inf"))
+        count, num_boxes = max_candidates, ops.shape(scores)[1]
+    else:
+        count = min(max_candidates, num_boxes * num_classes)
     confidence, order = ops.top_k(ops.reshape(scores, (-1, num_boxes * num_classes)), count)
     order = ops.cast(order, "int32")
     block = min(_BLOCK, count)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,21 @@ def reference(overlaps, labels, truth_labels):
     return taken
 
 
+@pytest.fixture(scope="module")
+def match(compiled):
+    """`match_detections` at `THRESHOLDS`, compiled where the backend compiles."""
+    step = compiled(lambda *inputs: match_detections(*inputs, THRESHOLDS))
+
+    def of(overlaps, labels, truth_labels):
+        labels, truth_labels = (
+            ops.convert_to_tensor(np.asarray(x, "int32")) for x in (labels, truth_labels)
+        )
+        overlaps = ops.convert_to_tensor(np.asarray(overlaps, "float32"))
+        return ops.convert_to_numpy(step(overlaps, labels, truth_labels))
+
+    return of
+
+
 @pytest.mark.parametrize(("batch", "detections", "truths"), [(2, 0, 3), (2, 3, 0), (0, 3, 2)])
 def test_empty(batch, detections, truths):
     taken = match_detections(
@@ -38,17 +54,38 @@ def test_empty(batch, detections, truths):
     assert np.all(ops.convert_to_numpy(taken) == -1)
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_equals_the_definition(seed):
+def cases(seed):
     rng = np.random.default_rng(seed)
     # Eighths are exact in float32, make many ties, and lie on the thresholds.
     overlaps = (rng.integers(0, 9, (2, 7, 5)) / 8).astype("float32")
-    labels, truth_labels = rng.integers(-1, 2, (2, 7)), rng.integers(-1, 2, (2, 5))
-    taken = ops.convert_to_numpy(match_detections(overlaps, labels, truth_labels, THRESHOLDS))
+    return overlaps, rng.integers(-1, 2, (2, 7)), rng.integers(-1, 2, (2, 5))
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_equals_the_definition(match, seed):
+    overlaps, labels, truth_labels = cases(seed)
+    taken = match(overlaps, labels, truth_labels)
     for image in range(2):
         expected = reference(overlaps[image], labels[image], truth_labels[image])
         np.testing.assert_array_equal(taken[image], expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_padded_rows_change_nothing(match, seed):
+    overlaps, labels, truth_labels = cases(seed)
+    more = np.pad(overlaps, ((0, 0), (0, 2), (0, 3)), constant_values=1.0)
+    labels_more, truth_more = (
+        np.pad(x, ((0, 0), (0, n)), constant_values=-1) for x, n in ((labels, 2), (truth_labels, 3))
+    )
+    taken = match(more, labels_more, truth_more)
+    np.testing.assert_array_equal(taken[..., :7], match(overlaps, labels, truth_labels))
+    assert (taken[..., 7:] == -1).all()
+
+
+def test_of_equal_overlaps_the_last_is_taken(match):
+    assert match([[[0.75, 0.75, 0.5]]], [[1]], [[1, 1, 1]])[0, :, 0].tolist() == [1, 1, -1]
 
 
 def test_compiled_equals_eager(compiled):
@@ -65,3 +102,27 @@ def test_compiled_equals_eager(compiled):
     np.testing.assert_array_equal(
         ops.convert_to_numpy(compiled(match)(overlaps, labels, truth)), eager
     )
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "labels", "truth_labels"),
+    [
+        ((2, 3), (2, 3), (2, 4)),
+        ((2, 3, 4), (2, 3, 1), (2, 4)),
+        ((2, 3, 4), (2, 3), (2, 5)),
+        ((2, 3, 4), (2, 1), (2, 4)),
+        ((2, 3, 4), (2, 3), (1, 4)),
+    ],
+)
+def test_shapes_that_do_not_go_together(overlaps, labels, truth_labels):
+    with pytest.raises(ValueError, match=r"`overlaps` must be \(B, K, N\)"):
+        match_detections(
+            np.zeros(overlaps), np.zeros(labels, int), np.zeros(truth_labels, int), THRESHOLDS
+        )
+
+
+def test_unknown_number_of_ground_truths():
+    overlaps = keras.KerasTensor((2, 3, None))
+    labels, truth = keras.KerasTensor((2, 3), "int32"), keras.KerasTensor((2, None), "int32")
+    with pytest.raises(ValueError, match="Pad to a fixed number"):
+        match_detections(overlaps, labels, truth, THRESHOLDS)

@@ -40,7 +40,7 @@ class GridDetectionHead(keras.layers.Layer):
 
     Example:
         >>> head = GridDetectionHead(num_classes=10, strides=[8, 16])
-        >>> head([ops.ones((2, 4, 4, 32)), ops.ones((2, 2, 2, 64))]).shape[1:] == (20, 17)
+        >>> head([ops.ones((2, 4, 4, 32)), ops.ones((2, 2, 2, 64))]).shape[1:] == (20, 77)
         True
 
     Reference:
@@ -75,6 +75,7 @@ class GridDetectionHead(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
         self._levels = levels
+        self._spatial = slice(2, 4) if self.data_format == "channels_first" else slice(1, 3)
         self._towers = [[self._tower(*branch) for branch in self._branches()] for _ in levels]
 
     def build(self, input_shape):
@@ -85,6 +86,7 @@ class GridDetectionHead(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         features = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        self._each_level([feature.shape for feature in features])
         outputs, cells = [], []
         for feature, stride, towers in zip(features, self._levels, self._towers, strict=True):
             channels = [tower(feature, training=training) for tower in towers]
@@ -99,8 +101,7 @@ class GridDetectionHead(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         shapes = self._each_level(input_shape)
-        spatial = slice(2, 4) if self.data_format == "channels_first" else slice(1, 3)
-        sides = [shape[spatial] for shape in shapes]
+        sides = [shape[self._spatial] for shape in shapes]
         known = all(None not in side for side in sides)
         cells = sum(height * width for height, width in sides) if known else None
         channels = sum(channels for channels, _ in self._branches())
@@ -122,6 +123,19 @@ class GridDetectionHead(keras.layers.Layer):
             data_format=self.data_format,
         )
         return config
+
+    def _check_extents(self, shapes):
+        """Levels that cover different extents would disagree on where the image ends."""
+        extents = {
+            tuple(side and side * stride for side in shape[self._spatial])
+            for shape, stride in zip(shapes, self._levels, strict=True)
+        }
+        if len({extent for extent in extents if None not in extent}) > 1:
+            raise ValueError(
+                "`inputs` must cover one image: height and width of each feature map times its "
+                f"stride must be the same. Received: shapes {shapes} at strides "
+                f"{self._levels}. Pad the image to a multiple of {max(self._levels)}."
+            )
 
     def _branches(self):
         return self.coding.branches(self.num_classes)
@@ -157,7 +171,7 @@ class GridDetectionHead(keras.layers.Layer):
         return tower
 
     def _each_level(self, input_shape):
-        """The shapes of the feature maps, as many as there are strides and of rank 4."""
+        """The shapes of the feature maps: one a stride, of rank 4, of one image."""
         single = all(side is None or isinstance(side, int) for side in input_shape)
         shapes = [input_shape] if single else list(input_shape)
         if len(shapes) != len(self._levels):
@@ -170,7 +184,9 @@ class GridDetectionHead(keras.layers.Layer):
                 raise ValueError(
                     f"`inputs` must be feature maps of rank 4. Received: shapes {shapes}"
                 )
-        return [tuple(shape) for shape in shapes]
+        shapes = [tuple(shape) for shape in shapes]
+        self._check_extents(shapes)
+        return shapes
 
 
 def _check_at_least(least, **arguments):

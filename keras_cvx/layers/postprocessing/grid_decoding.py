@@ -27,10 +27,11 @@ class GridDecoding(keras.layers.Layer):
         ValueError: If the coding or the format is unknown, or `predictions` is of another shape.
 
     Example:
-        >>> predictions = keras.ops.convert_to_tensor([[[4.0, 4.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0]]])
-        >>> boxes, scores = GridDecoding("anchor_free")(predictions)
+        >>> head = [0.5, 0.5, 0.5, 1.0, 1.0, 1.0]  # centre, roots of the sides, confidence, class
+        >>> predictions = keras.ops.convert_to_tensor([[[4.0, 4.0, 8.0, *head]]])
+        >>> boxes, scores = GridDecoding(YOLOv1Coding(boxes_per_cell=1))(predictions)
         >>> keras.ops.convert_to_numpy(boxes).tolist()
-        [[[0.0, 0.0, 8.0, 8.0]]]
+        [[[3.0, 0.0, 5.0, 8.0]]]
     """
 
     def __init__(self, coding="anchor_free", bounding_box_format="xyxy", **kwargs):

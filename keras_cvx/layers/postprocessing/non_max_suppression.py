@@ -65,8 +65,8 @@ class NonMaxSuppression(keras.layers.Layer):
                 f"Received: confidence_threshold={confidence_threshold}"
             )
         for name, value in (("max_detections", max_detections), ("max_candidates", max_candidates)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
         self.iou_threshold = iou_threshold
         self.confidence_threshold = confidence_threshold
         self.max_detections = max_detections
@@ -75,16 +75,11 @@ class NonMaxSuppression(keras.layers.Layer):
         self.autocast = False
 
     def build(self, boxes_shape, scores_shape):
-        if len(boxes_shape) != 3 or boxes_shape[-1] != 4:
-            raise ValueError(f"`boxes` must be of shape (B, N, 4). Received: {boxes_shape}")
-        if len(scores_shape) != 3 or scores_shape[1] != boxes_shape[1]:
-            raise ValueError(
-                f"`scores` must be of shape (B, N, classes) for boxes of shape {boxes_shape}. "
-                f"Received: {scores_shape}"
-            )
+        self._check_shapes(boxes_shape, scores_shape)
         self.built = True
 
     def call(self, boxes, scores):
+        self._check_shapes(boxes.shape, scores.shape)
         boxes = ops.cast(boxes, "float32")
         # Within one frame, relative or absolute, the corners need no image size.
         frame = "rel_" if self.bounding_box_format.startswith("rel_") else ""
@@ -96,6 +91,9 @@ class NonMaxSuppression(keras.layers.Layer):
             max_detections=self.max_detections,
             max_candidates=self.max_candidates,
         )
+        if not boxes.shape[1]:
+            # None, or no box at all: one row more, so that there is something to take.
+            boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
         found = ops.expand_dims(indices >= 0, -1)
         kept = ops.take_along_axis(boxes, ops.maximum(indices, 0)[..., None], axis=1)
         return {
@@ -124,3 +122,14 @@ class NonMaxSuppression(keras.layers.Layer):
             bounding_box_format=self.bounding_box_format,
         )
         return config
+
+    @staticmethod
+    def _check_shapes(boxes_shape, scores_shape):
+        boxes_shape, scores_shape = tuple(boxes_shape), tuple(scores_shape)
+        if len(boxes_shape) != 3 or boxes_shape[-1] != 4:
+            raise ValueError(f"`boxes` must be of shape (B, N, 4). Received: {boxes_shape}")
+        if len(scores_shape) != 3 or scores_shape[1] not in (boxes_shape[1], None):
+            raise ValueError(
+                f"`scores` must be of shape (B, N, classes) for boxes of shape {boxes_shape}. "
+                f"Received: {scores_shape}"
+            )

@@ -1,0 +1,40 @@
+"""The examples run, in a short form, and do what they say."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_detect_digits(tmp_path, capsys):
+    from PIL import Image
+
+    arguments = ["--scenes", "64", "--test-scenes", "8", "--epochs", "1"]
+    scores = load("detect_digits").main([*arguments, "--output", str(tmp_path)])
+    assert set(scores) == {"loss", "AP", "AP50", "AP75"}
+    assert np.isfinite(scores["loss"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detections.png", "digits.keras"]
+    with Image.open(tmp_path / "detections.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
+    assert f"The picture is {tmp_path / 'detections.png'}" in capsys.readouterr().out
+
+
+def test_compose_with_plain_keras():
+    losses, scores = load("compose_with_plain_keras").main(["--scenes", "96", "--epochs", "3"])
+    assert losses[-1] < losses[0]
+    assert set(scores) == {"AP", "AP50", "AP75"}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_example_is_tested(path):
+    assert f"def test_{path.stem}(" in Path(__file__).read_text(encoding="utf-8")

@@ -1,0 +1,302 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_cvx
+from keras_cvx.models import GridDetector
+from keras_cvx.ops import convert
+
+CLASSES = 3
+
+
+def make_backbone(size=None):
+    inputs = keras.Input((size, size, 3))
+    x = layers.Rescaling(1 / 127.5, -1)(inputs)
+    for stride, filters in ((4, 8), (2, 16), (2, 16)):
+        x = layers.Conv2D(filters, 5, stride, padding="same", activation="relu")(x)
+    return keras.Model(inputs, x, name="backbone")
+
+
+def squares(count, size=32, seed=0):
+    """Bright squares on dark noise, the class by the colour; up to two an image."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 40, (count, size, size, 3)).astype("uint8")
+    boxes = np.full((count, 2, 4), -1, "float32")
+    labels = np.full((count, 2), -1, "int32")
+    for i in range(count):
+        for row in range(i % 3):
+            side = int(rng.integers(8, 14))
+            x = int(rng.integers(0, size // 2 - side + 1)) + row * size // 2
+            y = int(rng.integers(0, size - side + 1))
+            labels[i, row] = rng.integers(CLASSES)
+            images[i, y : y + side, x : x + side, labels[i, row]] = 255
+            boxes[i, row] = x, y, x + side, y + side
+    return images, {"boxes": boxes, "labels": labels}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return squares(48)
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """A detector that has learnt the squares by heart."""
+    keras.utils.set_random_seed(1)
+    detector = GridDetector(make_backbone(), CLASSES, strides=[8, 16])
+    detector.compile(optimizer=keras.optimizers.Adam(5e-3))
+    images, truth = data
+    history = detector.fit(images, truth, batch_size=16, epochs=60, verbose=0)
+    return detector, history.history["loss"]
+
+
+def as_numpy(detections):
+    return {key: ops.convert_to_numpy(value) for key, value in detections.items()}
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected) == {"boxes", "confidence", "labels", "num_detections"}
+    assert expected["num_detections"].sum() > 0
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], atol=1e-4, err_msg=key)
+
+
+def test_learns(trained, data):
+    detector, losses = trained
+    assert losses[-1] < 0.5 * losses[0]
+    scores = detector.evaluate(*data, batch_size=16, verbose=0, return_dict=True)
+    assert list(scores) == ["loss", "AP", "AP50", "AP75"]
+    assert scores["AP50"] > 0.9
+    assert scores["AP"] > 0.5
+
+
+def test_evaluate_is_the_metric_of_predict(trained, data):
+    """The compiled step, and batches that do not divide the data, change no number."""
+    detector, _ = trained
+    metric = keras_cvx.metrics.MeanAveragePrecision(CLASSES)
+    metric.update_state(data[1], detector.predict(data[0], verbose=0))
+    scores = detector.evaluate(*data, batch_size=20, verbose=0, return_dict=True)
+    for key, value in metric.result().items():
+        assert scores[key] == pytest.approx(value, abs=1e-6)
+    assert detector.evaluate(*data, batch_size=20, verbose=0) == pytest.approx(
+        list(scores.values())
+    )
+
+
+def test_detections_are_in_the_image_and_sorted(trained, data):
+    found = trained[0].predict(data[0], verbose=0)
+    for image in range(len(data[0])):
+        count = found["num_detections"][image]
+        assert np.all(found["boxes"][image, :count] >= 0)
+        assert np.all(found["boxes"][image, :count] <= 32)
+        assert np.all(np.diff(found["confidence"][image, :count]) <= 0)
+        for key in ("boxes", "confidence", "labels"):
+            assert np.all(found[key][image, count:] == -1)
+
+
+def test_predict_is_the_inference_graph(trained, data):
+    detector, _ = trained
+    expected = detector.predict(data[0][:8], verbose=0)
+    assert_same(as_numpy(detector.inference_model(data[0][:8])), expected)
+    assert_same(as_numpy(detector.predict_on_batch(data[0][:8])), expected)
+    assert_same(as_numpy(detector.detections(detector(data[0][:8]))), expected)
+
+
+def test_saved_and_loaded_in_a_fresh_process(trained, data, tmp_path):
+    detector, _ = trained
+    detector.save(tmp_path / "detector.keras")
+    np.save(tmp_path / "images.npy", data[0][:8])
+    program = (
+        "import sys, keras, numpy as np, keras_cvx\n"
+        "model = keras.saving.load_model(sys.argv[1] + '/detector.keras')\n"
+        "found = model.predict(np.load(sys.argv[1] + '/images.npy'), verbose=0)\n"
+        "np.savez(sys.argv[1] + '/found.npz', **found)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert_same(np.load(tmp_path / "found.npz"), detector.predict(data[0][:8], verbose=0))
+
+
+def test_loaded_detector_goes_on_training(trained, data, tmp_path):
+    detector, losses = trained
+    detector.save(tmp_path / "detector.keras")
+    loaded = keras_cvx.plugins.load_model(tmp_path / "detector.keras")
+    assert isinstance(loaded, GridDetector)
+    assert loaded.get_config() == detector.get_config()
+    assert loaded.optimizer.iterations == detector.optimizer.iterations
+    first = loaded.evaluate(*data, verbose=0, return_dict=True)
+    assert first == pytest.approx(detector.evaluate(*data, verbose=0, return_dict=True), abs=1e-4)
+    again = loaded.fit(*data, batch_size=16, epochs=1, verbose=0).history["loss"][0]
+    assert again < 0.6 * losses[0]
+
+
+def test_exported(trained, data, tmp_path):
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras exports torch models only through optional packages")
+    import tensorflow as tf
+
+    detector, _ = trained
+    detector.export(tmp_path / "exported", format="tf_saved_model", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "exported")).serve(data[0][:8].astype("float32"))
+    assert_same(as_numpy(served), detector.predict(data[0][:8], verbose=0))
+
+
+@pytest.mark.parametrize("box_format", ["xywh", "rel_yxyx", "center_xywh"])
+def test_formats(trained, data, box_format):
+    detector, _ = trained
+    images, truth = data[0][:8], {k: v[:8] for k, v in data[1].items()}
+    config = {**detector.get_config(), "bounding_box_format": box_format}
+    del config["non_max_suppression"]
+    other = GridDetector.from_config(config)
+    other.set_weights(detector.get_weights())
+    other.compile()
+    expected = detector.predict(images, verbose=0)
+    found = other.predict(images, verbose=0)
+    size = {"height": 32, "width": 32}
+    back = ops.convert_to_numpy(convert(found["boxes"], box_format, "xyxy", **size))
+    valid = found["labels"] >= 0
+    np.testing.assert_allclose(back[valid], expected["boxes"][valid], atol=1e-3)
+    truth = {**truth, "boxes": ops.convert_to_numpy(convert(truth["boxes"], "xyxy", box_format, **size))}  # fmt: skip
+    same = {k: v[:8] for k, v in data[1].items()}
+    assert other.evaluate(images, truth, verbose=0) == pytest.approx(
+        detector.evaluate(images, same, verbose=0), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("coding", ["anchor_free", "yolov1"])
+@pytest.mark.parametrize("rows", [0, 2])
+def test_images_without_objects(coding, rows):
+    """Padding alone, or no rows at all, and one image a batch: the loss is finite and falls."""
+    detector = GridDetector(make_backbone(32), CLASSES, coding=coding)
+    detector.compile(optimizer=keras.optimizers.Adam(1e-3))
+    images = squares(3)[0]
+    truth = {"boxes": np.full((3, rows, 4), -1.0), "labels": np.full((3, rows), -1)}
+    history = detector.fit(
+        images, truth, validation_data=(images, truth), batch_size=1, epochs=3, verbose=0
+    ).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert history["loss"][-1] < history["loss"][0]
+    assert history["val_AP"] == [0.0] * 3
+    assert all(np.all(np.isfinite(w)) for w in detector.get_weights())
+
+
+def test_compiled_by_xla(data):
+    detector = GridDetector(make_backbone(32), CLASSES, strides=8)
+    jit = keras.backend.backend() != "torch"
+    detector.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=jit)
+    history = detector.fit(*data, validation_data=data, batch_size=24, epochs=4, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert set(history) == {"loss", "val_loss", "val_AP", "val_AP50", "val_AP75"}
+
+
+def test_parts_of_ones_own(data):
+    """Another head, suppression, loss and metric than the default ones are used, and saved."""
+
+    class Count(keras.metrics.Mean):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            return super().update_state(y_pred["num_detections"])
+
+    head = keras_cvx.layers.GridDetectionHead(CLASSES, 8, coding="yolov1", filters=8, depth=0)
+    detector = GridDetector(
+        make_backbone(),
+        CLASSES,
+        strides=8,
+        coding="yolov1",
+        head=head,
+        non_max_suppression=keras_cvx.layers.NonMaxSuppression(
+            0.25, confidence_threshold=0.0, max_detections=7
+        ),
+    )
+    assert detector.head is head
+    detector.compile(
+        optimizer="sgd",
+        loss=lambda y, predictions: ops.mean(ops.square(predictions[..., 3:])),
+        metrics=[Count(name="count")],
+    )
+    scores = detector.evaluate(*data, verbose=0, return_dict=True)
+    outputs = ops.convert_to_numpy(detector(data[0]))[..., 3:]
+    assert scores["loss"] == pytest.approx(np.mean(outputs**2), rel=1e-3)
+    found = detector.predict(data[0], verbose=0)
+    assert found["boxes"].shape == (48, 7, 4)
+    assert scores["count"] == pytest.approx(found["num_detections"].mean())
+    again = GridDetector.from_config(detector.get_config())
+    assert again.get_config() == detector.get_config()
+    assert again.non_max_suppression.max_detections == 7
+
+
+def test_dataset_of_batches(data):
+    """Anything that Keras iterates over will do; here a `PyDataset`."""
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            rows = slice(16 * index, 16 * index + 16)
+            return data[0][rows], {k: v[rows] for k, v in data[1].items()}
+
+    detector = GridDetector(make_backbone(), CLASSES)
+    detector.compile()
+    from_arrays = detector.evaluate(*data, batch_size=16, verbose=0)
+    assert detector.evaluate(Batches(), verbose=0) == pytest.approx(from_arrays, abs=1e-5)
+    assert np.isfinite(detector.fit(Batches(), epochs=1, verbose=0).history["loss"][0])
+
+
+WRONG = {
+    "label": ({"labels": 3}, r"`labels` must be integers from 0 to 2.*labels\[5, 1\] = 3"),
+    "negative label": ({"labels": -2}, r"labels\[5, 1\] = -2"),
+    "NaN": ({"boxes": [0, 0, np.nan, 4]}, r"`boxes` must be finite.*boxes\[5, 1\]"),
+    "outside": ({"boxes": [20, 0, 40, 8]}, r"lie in their image of height 32 and width 32"),
+    "swapped": ({"boxes": [20, 0, 10, 8]}, r"no negative side.*boxes\[5, 1\]"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_wrong_ground_truth_is_named(trained, data, case, method):
+    images, truth = data
+    truth = {key: value.copy() for key, value in truth.items()}
+    change, message = WRONG[case]
+    truth["labels"][5, 1] = 0
+    truth["boxes"][5, 1] = 0, 0, 8, 8
+    for key, value in change.items():
+        truth[key][5, 1] = value
+    with pytest.raises(ValueError, match=message):
+        getattr(trained[0], method)(images, truth, verbose=0)
+
+
+def test_lengths_that_differ(trained, data):
+    images, truth = data
+    with pytest.raises(ValueError, match="for each of the 47 images"):
+        trained[0].fit(images[1:], truth)
+    with pytest.raises(ValueError, match=r"Received: boxes \(48, 2, 4\), labels \(48, 1\)"):
+        trained[0].fit(images, {**truth, "labels": truth["labels"][:, :1]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "`num_classes` must be an integer of at least 1"),
+        ({"bounding_box_format": "yxhw"}, "`bounding_box_format` must be one of"),
+        ({"coding": "yolo_v1"}, "Did you mean 'yolov1'"),
+        (
+            {"strides": [8, 64]},
+            r"among those of the backbone 'backbone', which are \[1, 4, 8, 16\]",
+        ),
+        ({"backbone": make_backbone(40)}, "multiple of 16.*height=40. Pad to 48"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GridDetector(**{"backbone": make_backbone(), "num_classes": 2, **arguments})
+
+
+def test_image_size_that_no_grid_covers(trained):
+    images = np.zeros((1, 32, 40, 3))
+    with pytest.raises(ValueError, match=r"multiple of 16.*width=40. Pad to 48"):
+        trained[0](images)
+    with pytest.raises(ValueError, match="Pad the image to a multiple of 16"):
+        trained[0].predict(images, verbose=0)
