@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BACKENDS ?= tensorflow jax torch
 TESTS ?=
+BENCHMARKS ?=
 WORKERS ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -32,7 +33,7 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(BENCHMARKS)
 
 clean:
 	rm -rf .venv .venv-oldest demo_output

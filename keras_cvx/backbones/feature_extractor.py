@@ -26,7 +26,7 @@ class FeatureExtractor(keras.Model):
 
     Raises:
         ValueError: If the backbone is not functional or not of images, or has no feature map of a
-            stride; the message lists the strides that it has.
+            stride; the message lists the strides that it has. If the data format is unknown.
 
     Example:
         >>> inputs = keras.Input((64, 64, 3))
@@ -88,7 +88,8 @@ def measure_strides(model, *, data_format=None):
         a map is padded (by `ZeroPadding2D`, say), the last one of the unpadded size is preferred.
 
     Raises:
-        ValueError: If the model is not functional or its input is not one batch of images.
+        ValueError: If the model is not functional, its input is not one batch of images, or the
+            data format is unknown.
 
     Example:
         >>> inputs = keras.Input((None, None, 3))
@@ -97,9 +98,13 @@ def measure_strides(model, *, data_format=None):
         [1, 4]
     """
     _check_image_model(model)
-    spatial = slice(1, 3)
-    if (data_format or keras.config.image_data_format()) == "channels_first":
-        spatial = slice(2, 4)
+    data_format = data_format or keras.config.image_data_format()
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            "`data_format` must be 'channels_last' or 'channels_first'. "
+            f"Received: data_format={data_format!r}"
+        )
+    spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
     # A sequential model shows its graph only as a functional one of the same layers.
     graph = model if hasattr(model, "operations") else keras.Model(model.inputs, model.outputs)
     tensors = [

@@ -81,11 +81,11 @@ class AnchorFreeCoding(GridCoding):
 
     def decode(self, outputs, centers, strides):
         sides, logits = self._split(outputs)
-        return self._boxes(sides, centers, strides), ops.sigmoid(logits)
+        return self._boxes(sides, centers, strides)[0], ops.sigmoid(logits)
 
     def loss(self, outputs, centers, strides, boxes, labels):
         sides, logits = self._split(outputs)
-        predicted = self._boxes(sides, centers, strides)
+        predicted, normalizer = self._boxes(sides, centers, strides)
         classes = ops.one_hot(ops.maximum(labels, 0), logits.shape[-1], dtype="float32")
         assigned, targets = task_aligned(
             pairwise_iou(boxes, predicted),
@@ -103,7 +103,7 @@ class AnchorFreeCoding(GridCoding):
         )
         box_loss = self.box_weight * (1.0 - elementwise_iou(predicted, truth, variant="ciou"))
         box_loss += self.distribution_weight * self._distribution_loss(
-            sides, truth, centers, strides
+            sides, normalizer, truth, centers, strides
         )
         box_loss = ops.sum(targets * box_loss, axis=-1)
         return (class_loss + box_loss) / ops.maximum(ops.sum(targets, axis=-1), 1.0)
@@ -120,18 +120,24 @@ class AnchorFreeCoding(GridCoding):
 
     def _split(self, outputs):
         """Logits of the sides `(B, A, 4, bins)` and of the classes `(B, A, C)`."""
-        sides = [outputs[..., self.bins * i : self.bins * (i + 1)] for i in range(4)]
-        return ops.stack(sides, axis=2), outputs[..., 4 * self.bins :]
+        cells = outputs.shape[1] or ops.shape(outputs)[1]
+        sides = ops.reshape(outputs[..., : 4 * self.bins], (-1, cells, 4, self.bins))
+        return sides, outputs[..., 4 * self.bins :]
 
     def _boxes(self, sides, centers, strides):
+        """Corners `(B, A, 4)`, and the logarithm of each side's partition sum `(B, A, 4)`."""
         distances = ops.arange(self.bins, dtype="float32") - 1.0
-        reach = ops.sum(ops.softmax(sides, axis=-1) * distances, axis=-1) * strides
-        return ops.concatenate([centers - reach[..., :2], centers + reach[..., 2:]], axis=-1)
+        normalizer = ops.logsumexp(sides, axis=-1)
+        probabilities = ops.exp(sides - normalizer[..., None])
+        reach = ops.matmul(probabilities, distances) * strides
+        corners = ops.concatenate([centers - reach[..., :2], centers + reach[..., 2:]], axis=-1)
+        return corners, normalizer
 
-    def _distribution_loss(self, sides, truth, centers, strides):
+    def _distribution_loss(self, sides, normalizer, truth, centers, strides):
         """Cross-entropy with the two bins around each true distance, mean of the sides `(B, A)`."""
         reach = ops.concatenate([centers - truth[..., :2], truth[..., 2:] - centers], axis=-1)
         place = ops.clip(reach / strides + 1.0, 0.0, self.bins - 1.0)[..., None]
-        # The share of a bin falls linearly with its distance: 1 at the place, 0 one bin away.
+        # The share of a bin falls linearly with its distance: 1 at the place, 0 one bin away. The
+        # shares sum to 1, so that the partition sum stands outside.
         share = ops.relu(1.0 - ops.abs(place - ops.arange(self.bins, dtype="float32")))
-        return ops.mean(-ops.sum(share * ops.log_softmax(sides, axis=-1), axis=-1), axis=-1)
+        return ops.mean(normalizer - ops.sum(share * sides, axis=-1), axis=-1)

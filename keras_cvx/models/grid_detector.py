@@ -237,6 +237,8 @@ class GridDetector(keras.Model):
         return {m.name: m.result() for m in self.metrics if id(m) not in late}
 
     def get_compile_config(self):
+        if not self.compiled:
+            return super().get_compile_config()
         return {
             **super().get_compile_config(),
             "loss": keras.saving.serialize_keras_object(self.detection_loss),

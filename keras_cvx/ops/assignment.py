@@ -40,14 +40,16 @@ def near_cells(boxes, valid, centers, strides):
     Returns:
         Boolean tensor `(B, N, A)`.
     """
-    centers, reach = ops.expand_dims(centers, 1), ops.expand_dims(strides, 1) / 2.0
-    boxes = ops.expand_dims(boxes, 2)
-    inside = ops.logical_and(centers > boxes[..., :2], centers < boxes[..., 2:])
-    middle = (boxes[..., :2] + boxes[..., 2:]) / 2.0
-    near = ops.logical_or(
-        ops.all(inside, axis=-1), ops.all(ops.abs(centers - middle) <= reach, axis=-1)
-    )
-    return ops.logical_and(near, ops.expand_dims(valid, -1))
+    # Axis by axis: a reduction over an axis of two would cost more than all the comparisons.
+    inside, near = [], []
+    for axis in range(2):
+        place = ops.expand_dims(centers[..., axis], 1)  # (B, 1, A)
+        low, high = boxes[..., axis, None], boxes[..., axis + 2, None]  # (B, N, 1)
+        inside.append(ops.logical_and(place > low, place < high))
+        reach = ops.expand_dims(strides[..., 0], 1) / 2.0
+        near.append(ops.abs(place - (low + high) / 2.0) <= reach)
+    candidates = ops.logical_or(ops.logical_and(*inside), ops.logical_and(*near))
+    return ops.logical_and(candidates, ops.expand_dims(valid, -1))
 
 
 def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
@@ -75,7 +77,7 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
     """
     overlaps, scores = (ops.stop_gradient(ops.convert_to_tensor(x)) for x in (overlaps, scores))
     candidates = ops.convert_to_tensor(candidates)
-    if overlaps.shape[1] == 0:
+    if 0 in overlaps.shape[:2]:
         return candidates, ops.sum(overlaps, axis=1)
     allowed = ops.cast(candidates, "float32")
     alignment = ops.power(scores, alpha) * ops.power(overlaps, beta) * allowed
@@ -89,6 +91,8 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
 
     alignment = alignment * ops.cast(taken, "float32")
     overlaps = overlaps * ops.cast(taken, "float32")
-    best = ops.max(alignment, axis=-1, keepdims=True)
-    scale = ops.max(overlaps, axis=-1, keepdims=True) / ops.where(best > 0.0, best, 1.0)
+    # With an initial value, which is below every other, an empty batch has a maximum.
+    best = ops.max(alignment, axis=-1, keepdims=True, initial=0.0)
+    most = ops.max(overlaps, axis=-1, keepdims=True, initial=0.0)
+    scale = most / ops.where(best > 0.0, best, 1.0)
     return taken, ops.sum(alignment * scale, axis=1)

@@ -60,6 +60,8 @@ def non_max_suppression(
         count, num_boxes = max_candidates, ops.shape(scores)[1]
     else:
         count = min(max_candidates, num_boxes * num_classes)
+    # A tie costs `top_k` less than an order, and most scores are below the threshold.
+    scores = ops.where(scores > score_threshold, scores, ops.full_like(scores, -float("inf")))
     confidence, order = ops.top_k(ops.reshape(scores, (-1, num_boxes * num_classes)), count)
     order = ops.cast(order, "int32")
     block = min(_BLOCK, count)
@@ -109,17 +111,14 @@ def _visit(boxes, labels, confidence, extent, iou_threshold, score_threshold, ma
         )
         kept_boxes = ops.take_along_axis(boxes, kept[..., None], axis=1)
         kept_labels = ops.take_along_axis(labels, kept, axis=1)
+        # The block beside itself and what was kept before, in one comparison.
+        overlap = pairwise_iou(here, ops.concatenate([here, kept_boxes], axis=1)) > iou_threshold
+        same_class = label[:, :, None] == ops.concatenate([label, kept_labels], axis=1)[:, None]
+        rivals = ops.logical_and(overlap, same_class)
         filled = ops.arange(max_detections) < num_kept[:, None]
-        beaten = ops.logical_and(
-            pairwise_iou(here, kept_boxes) > iou_threshold,
-            ops.logical_and(label[:, :, None] == kept_labels[:, None], filled[:, None]),
-        )
-        alive = ops.logical_and(score > score_threshold, ops.logical_not(ops.any(beaten, axis=-1)))
-        rivals = ops.logical_and(
-            pairwise_iou(here, here) > iou_threshold,
-            ops.logical_and(label[:, :, None] == label[:, None], earlier),
-        )
-        alive = _greedy(alive, rivals)
+        beaten = ops.any(ops.logical_and(rivals[:, :, block:], filled[:, None]), axis=-1)
+        alive = ops.logical_and(score > score_threshold, ops.logical_not(beaten))
+        alive = _greedy(alive, ops.logical_and(rivals[:, :, :block], earlier))
         # Slot of each survivor; the comparison writes it without a scatter.
         slot = num_kept[:, None] + ops.cumsum(ops.cast(alive, "int32"), axis=-1) - 1
         written = ops.logical_and(slot[:, :, None] == ops.arange(max_detections), alive[:, :, None])

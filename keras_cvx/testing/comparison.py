@@ -7,20 +7,8 @@ import numpy as np
 from keras import ops
 
 
-class ContractError(AssertionError):
-    """A clause of the contract that an object does not keep.
-
-    Attributes:
-        clause: Name of the clause, one of `keras_cvx.testing.CLAUSES`.
-    """
-
-    def __init__(self, clause, message):
-        super().__init__(message)
-        self.clause = clause
-
-
-class Broken(Exception):  # noqa: N818
-    """What a clause found; the check that runs it adds the object and the clause."""
+class BreachError(Exception):
+    """What a clause found; the check that runs the clause adds its name and the object's."""
 
 
 def plain(config):
@@ -40,7 +28,7 @@ def same_config(before, after, occasion):
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     if keys:
         differences = [f"{key}={after.get(key)!r}, was {before.get(key)!r}" for key in keys]
-        raise Broken(f"the configuration differs after {occasion}: {'; '.join(differences)}")
+        raise BreachError(f"the configuration differs after {occasion}: {'; '.join(differences)}")
 
 
 def to_numpy(structure):
@@ -48,7 +36,7 @@ def to_numpy(structure):
 
     def convert(x):
         if keras.backend.is_keras_tensor(x):
-            raise Broken(f"a symbolic tensor was returned for real ones: {x}")
+            raise BreachError(f"a symbolic tensor was returned for real ones: {x}")
         if hasattr(x, "dtype") and "float16" in keras.backend.standardize_dtype(x.dtype):
             x = ops.cast(x, "float32")
         return ops.convert_to_numpy(x)
@@ -68,42 +56,42 @@ def same_values(expected, actual, tolerance, occasion):
     """Raises if two structures of arrays differ in paths, shapes or values.
 
     Args:
-        expected: Structure of NumPy arrays or numbers.
+        expected: Structure of tensors or numbers.
         actual: Another.
         tolerance: Float, relative and absolute.
         occasion: What lies between them, for the message.
     """
     expected, actual = _by_path(expected), _by_path(actual)
     if expected.keys() != actual.keys():
-        raise Broken(
+        raise BreachError(
             f"the structure differs {occasion}: {sorted(actual)}, must be {sorted(expected)}"
         )
     for path, array in expected.items():
         other = actual[path]
         if array.shape != other.shape:
-            raise Broken(
-                f"the shape{path} differs {occasion}: {other.shape}, must be {array.shape}"
+            raise BreachError(
+                f"{path} has another shape {occasion}: {other.shape}, must be {array.shape}"
             )
         if not np.allclose(other, array, rtol=tolerance, atol=tolerance, equal_nan=True):
-            worst = np.nanmax(np.abs(other.astype("float64") - array.astype("float64")))
-            raise Broken(
-                f"the values{path} differ {occasion} by up to {worst:.3g}, must be within "
-                f"{tolerance:g}"
+            with np.errstate(invalid="ignore"):  # infinities
+                worst = np.max(np.abs(other.astype("float64") - array.astype("float64")))
+            raise BreachError(
+                f"{path} differs {occasion} by up to {worst:.3g}, must be within {tolerance:g}"
             )
 
 
 def all_finite(structure, occasion):
     """Raises if a float of the structure is NaN or infinite."""
-    for path, array in _by_path(to_numpy(structure)).items():
+    for path, array in _by_path(structure).items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise Broken(f"the values{path} are not finite {occasion}")
+            raise BreachError(f"{path} is not finite {occasion}")
 
 
 def _by_path(structure):
-    paths = keras.tree.flatten_with_path(structure)
+    paths = keras.tree.flatten_with_path(to_numpy(structure))
     return {_written(path): np.asarray(array) for path, array in paths}
 
 
 def _written(path):
-    """`" of [0]['boxes']"`; nothing for a single tensor."""
-    return " of " + "".join(f"[{key!r}]" for key in path) if path else ""
+    """`"output['boxes'][0]"`, or `"output"` for a single tensor."""
+    return "output" + "".join(f"[{key!r}]" for key in path)

@@ -2,8 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from keras import ops
 
+from keras_cvx import testing
 from keras_cvx.ops import area, clip, convert
 from keras_cvx.ops.boxes import FORMATS
 
@@ -36,6 +38,18 @@ def test_every_format_to_every_other(source, target):
     np.testing.assert_allclose(ops.convert_to_numpy(got), in_format(target), rtol=1e-6)
 
 
+@pytest.mark.parametrize("target", FORMATS)
+@settings(max_examples=15, deadline=None)
+@given(boxes=testing.boxes((5,)), size=testing.image_sizes())
+def test_there_and_back(target, boxes, size):
+    height, width = map(float, size)
+    there = convert(boxes, "xyxy", target, height=height, width=width)
+    back = convert(there, target, "xyxy", height=height, width=width)
+    # A corner is rounded as its box's largest is.
+    rounding = 1e-6 * np.abs(boxes).max(-1, keepdims=True)
+    assert np.all(np.abs(ops.convert_to_numpy(back) - boxes) <= rounding + 1e-12)
+
+
 def test_sizes_of_each_image():
     boxes = np.array([[[0.5, 0.5, 1, 1]], [[0.5, 0.5, 1, 1]]], "float32")
     got = convert(
@@ -51,6 +65,17 @@ def test_sizes_of_each_image():
 def test_area_of_swapped_corners_is_zero():
     got = area([[0, 0, 4, 2], [4, 0, 0, 2], [0, 2, 4, 0], [4, 2, 0, 0]])
     assert ops.convert_to_numpy(got).tolist() == [8, 0, 0, 0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(boxes=testing.boxes((5,), (32, 48)))
+def test_clip_keeps_what_is_inside(boxes):
+    got = ops.convert_to_numpy(clip(boxes, 32, 48))
+    limits = np.array([48, 32, 48, 32])
+    assert np.all((got >= 0) & (got <= limits))
+    inside = (boxes >= 0) & (boxes <= limits)
+    np.testing.assert_array_equal(got[inside], boxes[inside])
+    np.testing.assert_array_equal(ops.convert_to_numpy(clip(got, 32, 48)), got)
 
 
 def test_clip_with_a_size_for_each_image():

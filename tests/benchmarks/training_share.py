@@ -1,0 +1,94 @@
+"""What detection adds to the backbone, in a training step and in inference.
+
+The demonstration's model on its own data, compiled as `fit` and `predict` compile it, beside the
+backbone alone: the same images and optimizer, the mean square of the feature maps as its loss.
+"""
+
+import importlib.util
+import json
+import sys
+
+from tests.benchmarks.measuring import HERE, in_fresh_process, median_milliseconds, print_table
+
+BACKENDS = ("tensorflow",)
+BATCH_SIZE, SIZE, CLASSES = 16, 128, 10
+# Enough for scores like those of a detector: the untrained one would keep nothing, or everything.
+TRAINING_SCENES, EPOCHS = 320, 2
+
+
+def run():
+    print(f"\nMilliseconds for a batch of {BATCH_SIZE} images of {SIZE} × {SIZE}.\n")
+    results = {
+        backend: in_fresh_process(["-m", "tests.benchmarks.training_share"], backend)
+        for backend in BACKENDS
+    }
+    print_table(
+        ["backend", "step", "backbone alone", "whole", "share of the rest"],
+        [
+            [backend, step, part, whole, f"{100 * (1 - part / whole):.0f} %"]
+            for backend, steps in results.items()
+            for step, (part, whole) in steps.items()
+        ],
+    )
+
+
+def measure():
+    import keras
+
+    import keras_cvx as cvx
+
+    keras.utils.set_random_seed(0)
+    make_backbone = demonstration().small_backbone
+    detector = cvx.models.GridDetector(make_backbone(), num_classes=CLASSES)
+    detector.compile(optimizer=optimizer())
+    scenes = cvx.datasets.digit_scenes(TRAINING_SCENES, split="train", size=SIZE, seed=0)
+    truth = scenes["bounding_boxes"]
+    detector.fit(scenes["images"], truth, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0)
+
+    images = scenes["images"][:BATCH_SIZE]
+    truth = {key: value[:BATCH_SIZE] for key, value in truth.items()}
+    backbone = make_backbone()
+
+    class BackboneAlone(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return sum(keras.ops.mean(keras.ops.square(features)) for features in y_pred)
+
+    alone = BackboneAlone(backbone.inputs, backbone.outputs)
+    alone.compile(optimizer=optimizer())
+    raw = keras.Model(detector.inputs, detector.outputs)
+    return {
+        "training: head, assignment, loss": (
+            timed(lambda: alone.train_on_batch(images)),
+            timed(lambda: detector.train_on_batch(images, truth)),
+        ),
+        "inference: head, decoding, suppression": (
+            timed(lambda: backbone.predict_on_batch(images)),
+            timed(lambda: detector.predict_on_batch(images)),
+        ),
+        "inference: decoding, suppression (beside backbone and head)": (
+            timed(lambda: raw.predict_on_batch(images)),
+            timed(lambda: detector.predict_on_batch(images)),
+        ),
+    }
+
+
+def timed(function):
+    return median_milliseconds(function, seconds=10)
+
+
+def optimizer():
+    import keras
+
+    return keras.optimizers.AdamW(1e-3, weight_decay=0.05)
+
+
+def demonstration():
+    path = HERE.parents[1] / "examples" / "detect_digits.py"
+    spec = importlib.util.spec_from_file_location("detect_digits", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure()) + "\n")

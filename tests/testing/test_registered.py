@@ -1,0 +1,282 @@
+"""Every plugin of this package keeps the contract."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_cvx import plugins
+from keras_cvx.backbones import FeatureExtractor
+from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
+from keras_cvx.layers import GridDecoding, GridDetectionHead, NonMaxSuppression
+from keras_cvx.losses import GridDetectionLoss
+from keras_cvx.metrics import MeanAveragePrecision
+from keras_cvx.models import GridDetector
+from keras_cvx.ops import cell_centers, convert
+from keras_cvx.testing import check
+
+# Five images 48 pixels wide and 32 high, two levels, three classes, at most four objects.
+BATCH, CLASSES, OBJECTS = 5, 3, 4
+RNG = np.random.default_rng(0)
+CELLS = np.concatenate(
+    [ops.convert_to_numpy(cell_centers(*cells)) for cells in ((4, 6, 8), (2, 3, 16))]
+)
+PLACES = np.repeat(CELLS[None], BATCH, axis=0)
+YOLO, ANCHOR_FREE = YOLOv1Coding(3), AnchorFreeCoding(2, bins=5)
+CORNER = RNG.uniform(0, [30, 20], (BATCH, OBJECTS, 2))
+BOXES = np.concatenate([CORNER, CORNER + RNG.uniform(2, 12, CORNER.shape)], -1).astype("float32")
+LABELS = RNG.integers(0, CLASSES, (BATCH, OBJECTS)).astype("int32")
+# An image without objects, and one that ends in padding.
+LABELS[0] = LABELS[1, 2:] = -1
+TRUTH = {"boxes": BOXES, "labels": LABELS}
+SCORES = RNG.uniform(0, 1, (BATCH, OBJECTS, CLASSES)).astype("float32")
+FOUND = {
+    "boxes": (BOXES + RNG.normal(0, 1, BOXES.shape)).astype("float32"),
+    "confidence": SCORES[..., 0],
+    "labels": LABELS,
+}
+IMAGES = RNG.integers(0, 256, (BATCH, 32, 48, 3)).astype("uint8")
+
+
+def outputs_of(coding):
+    channels = sum(n for n, _ in coding.branches(CLASSES))
+    return RNG.normal(0.3, 0.5, (BATCH, len(CELLS), channels)).astype("float32")
+
+
+def inputs_of(coding):
+    return outputs_of(coding), PLACES[..., :2], PLACES[..., 2:], BOXES, LABELS
+
+
+def predictions_of(coding):
+    return np.concatenate([PLACES, outputs_of(coding)], axis=-1)
+
+
+def make_backbone():
+    inputs = keras.Input((None, None, 3))
+    x = layers.Rescaling(1 / 255)(inputs)
+    for stride, filters in ((8, 6), (2, 7)):
+        x = layers.Conv2D(filters, stride, stride, activation="tanh")(x)
+    return keras.Model(inputs, x, name="backbone")
+
+
+def on_backbone(model):
+    """Factory with a backbone of its own for every model."""
+
+    def make(backbone=None, **kwargs):
+        return model(backbone or make_backbone(), **kwargs)
+
+    return make
+
+
+CASES = {
+    "AnchorFreeCoding": {
+        "factory": AnchorFreeCoding,
+        "init_kwargs": {
+            "top_k": 3,
+            "alpha": 0.75,
+            "beta": 6.0,
+            "bins": 5,
+            "box_weight": 2.5,
+            "distribution_weight": 0.25,
+        },
+        "inputs": inputs_of(AnchorFreeCoding(bins=5)),
+        "invalid": {
+            "top_k": [0, 2.0, True],
+            "alpha": [0.0],
+            "beta": [-1.0],
+            "bins": [2, "16"],
+            "box_weight": [-0.5],
+            "distribution_weight": [-0.5, float("nan")],
+        },
+    },
+    "YOLOv1Coding": {
+        "factory": YOLOv1Coding,
+        "init_kwargs": {
+            "boxes_per_cell": 3,
+            "coordinate_weight": 4.0,
+            "no_object_weight": 0.25,
+        },
+        "inputs": inputs_of(YOLO),
+        "invalid": {
+            "boxes_per_cell": [0, 2.0, True],
+            "coordinate_weight": [-1.0],
+            "no_object_weight": [-1.0, float("nan")],
+        },
+    },
+    "FeatureExtractor": {
+        "factory": on_backbone(FeatureExtractor),
+        "init_kwargs": {"strides": [16, 8], "data_format": "channels_last"},
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {
+            "backbone": [layers.Dense(2), keras.Model()],
+            "strides": [[], [16, 3]],
+            "data_format": ["channels_middle"],
+        },
+    },
+    "GridDetector": {
+        "factory": on_backbone(GridDetector),
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "bounding_box_format": "rel_center_xywh",
+            "strides": [8, 16],
+            "coding": YOLO,
+            "non_max_suppression": NonMaxSuppression(
+                0.25, 0.125, max_detections=6, bounding_box_format="rel_center_xywh"
+            ),
+        },
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {
+            "backbone": [layers.Dense(2)],
+            "num_classes": [0, "3"],
+            "bounding_box_format": ["corners"],
+            "strides": [[], [4]],
+            "coding": ["no such coding"],
+        },
+        "invalid_inputs": {"height": IMAGES[:, :30].astype("float32")},
+    },
+    "GridDecoding": {
+        "factory": GridDecoding,
+        "init_kwargs": {"coding": YOLO, "bounding_box_format": "rel_yxyx"},
+        "inputs": predictions_of(YOLO),
+        "invalid": {"coding": ["no such coding", 3], "bounding_box_format": ["corners", None]},
+        "invalid_inputs": {"predictions": PLACES},
+    },
+    "GridDetectionHead": {
+        "factory": GridDetectionHead,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "strides": [8, 16],
+            "coding": ANCHOR_FREE,
+            "filters": 7,
+            "depth": 2,
+            "activation": "tanh",
+            "data_format": "channels_last",
+        },
+        "inputs": (
+            [
+                RNG.normal(size=(BATCH, 4, 6, 8)).astype("float32"),
+                RNG.normal(size=(BATCH, 2, 3, 9)).astype("float32"),
+            ],
+        ),
+        "invalid": {
+            "num_classes": [0, 2.0, True],
+            "strides": [[], [8, 0], "8"],
+            "coding": ["no such coding"],
+            "filters": [0],
+            "depth": [-1],
+            "activation": ["no such activation"],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {
+            "inputs": ([np.zeros((BATCH, 4, 6, 8), "float32")],),
+        },
+    },
+    "NonMaxSuppression": {
+        "factory": NonMaxSuppression,
+        "init_kwargs": {
+            "iou_threshold": 0.25,
+            "confidence_threshold": 0.125,
+            "max_detections": 7,
+            "max_candidates": 11,
+            "bounding_box_format": "xywh",
+        },
+        "inputs": (ops.convert_to_numpy(convert(BOXES, "xyxy", "xywh")), SCORES),
+        # Which boxes are kept hangs on the scores, and nobody trains through that.
+        "differentiable": (True, False),
+        "invalid": {
+            "iou_threshold": [-0.5, 1.5, float("nan")],
+            "confidence_threshold": [-0.5],
+            "max_detections": [0, 2.0],
+            "max_candidates": [0, True],
+            "bounding_box_format": ["corners"],
+        },
+        "invalid_inputs": {
+            "boxes": (BOXES[..., :3], SCORES),
+            "scores": (BOXES, SCORES[:, :3]),
+        },
+    },
+    "GridDetectionLoss": {
+        "factory": GridDetectionLoss,
+        "init_kwargs": {
+            "coding": ANCHOR_FREE,
+            "bounding_box_format": "xywh",
+            "reduction": "sum",
+            "name": "detection",
+        },
+        "inputs": (
+            {**TRUTH, "boxes": ops.convert_to_numpy(convert(BOXES, "xyxy", "xywh"))},
+            predictions_of(ANCHOR_FREE),
+        ),
+        "invalid": {
+            "coding": ["no such coding"],
+            "bounding_box_format": ["corners"],
+            "reduction": ["most"],
+        },
+        "invalid_inputs": {
+            "y_true": (BOXES, predictions_of(ANCHOR_FREE)),
+            "predictions": (TRUTH, PLACES),
+        },
+    },
+    "MeanAveragePrecision": {
+        "factory": MeanAveragePrecision,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "bounding_box_format": "center_xywh",
+            "max_detections": 7,
+            "max_images": 11,
+            "name": "ap",
+        },
+        "inputs": (
+            {**TRUTH, "boxes": ops.convert_to_numpy(convert(BOXES, "xyxy", "center_xywh"))},
+            {
+                **FOUND,
+                "boxes": ops.convert_to_numpy(convert(FOUND["boxes"], "xyxy", "center_xywh")),
+            },
+        ),
+        "invalid": {
+            "num_classes": [0, 2.0],
+            "bounding_box_format": ["corners"],
+            "max_detections": [0, True],
+            "max_images": [-1],
+        },
+        "invalid_inputs": {
+            "y_true": (BOXES, FOUND),
+            "y_pred": (TRUTH, BOXES),
+            "sample_weight": (TRUTH, FOUND, np.ones(BATCH)),
+        },
+    },
+}
+
+
+def own():
+    return {
+        name: plugin
+        for plugin in plugins.registered()
+        for package, name in [plugin.name.split(">")]
+        if package == plugins.OWN
+    }
+
+
+def test_every_plugin_has_its_case():
+    assert sorted(CASES) == sorted(own())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_case_leaves_no_argument_at_its_default(name):
+    """A swapped alpha and beta is invisible at 0.5 / 0.5."""
+    plugin, case = own()[name], CASES[name]
+    made = case["factory"](**case["init_kwargs"])
+    assert type(made) is plugin.object
+    numbers = [x for x in case["init_kwargs"].values() if type(x) in (int, float)]
+    assert len(numbers) == len(set(numbers))
+    defaults = inspect.signature(plugin.object.__init__).parameters
+    for argument, value in case["init_kwargs"].items():
+        if argument != "data_format":
+            assert value != defaults[argument].default, argument
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_keeps_the_contract(name):
+    check(**CASES[name])
