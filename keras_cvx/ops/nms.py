@@ -52,8 +52,9 @@ def non_max_suppression(
     boxes = ops.stop_gradient(ops.cast(ops.convert_to_tensor(boxes), "float32"))
     scores = ops.stop_gradient(ops.cast(ops.convert_to_tensor(scores), "float32"))
     num_boxes, num_classes = scores.shape[1], scores.shape[2]
-    if not num_boxes:
-        # None, or a number that only the run knows: enough boxes that no threshold lets through.
+    if not isinstance(num_boxes, int) or not num_boxes:
+        # None or an exporter's symbol, known when it runs, or 0: enough boxes to choose from, which
+        # no threshold lets through.
         spare = -(-max_candidates // num_classes)
         boxes = ops.pad(boxes, ((0, 0), (0, spare), (0, 0)))
         scores = ops.pad(scores, ((0, 0), (0, spare), (0, 0)), constant_values=-float("inf"))

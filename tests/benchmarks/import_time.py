@@ -4,8 +4,8 @@ import statistics
 
 from tests.benchmarks.measuring import BACKENDS, in_fresh_process, print_table
 
-PACKAGES = ("keras_cvx", "keras_cv", "keras_hub")
-REPEATS = 5
+PACKAGES = ("keras_cvx", "keras_cv")
+REPEATS = 3
 
 PROGRAM = """
 import sys, time

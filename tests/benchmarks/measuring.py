@@ -46,16 +46,24 @@ def in_fresh_process(arguments, backend):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def median_milliseconds(function, *, warm_up=3, repeats=30, seconds=1.5):
-    """Median time of a call, after the warm-up; fewer repeats where they would take longer."""
+def median_milliseconds(*functions, warm_up=3, repeats=30, seconds=1.5):
+    """Median time of a call of each, after the warm-up; fewer repeats where they would take longer.
+
+    The functions take turns, so that a busy moment of the machine strikes them alike.
+    """
     for _ in range(warm_up):
-        function()
-    times = []
-    while len(times) < repeats and (len(times) < 3 or sum(times) < seconds):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+        for function in functions:
+            function()
+    rounds = []
+    while len(rounds) < repeats and (len(rounds) < 3 or sum(map(sum, rounds)) < seconds):
+        rounds.append([_seconds(function) for function in functions])
+    return [1000 * statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def _seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def peak_mebibytes():

@@ -21,7 +21,8 @@ IMAGES, CLASSES, KEPT, IOU_THRESHOLD = 8, 20, 100, 0.5
 SIZES = (250, 1000, 4000)
 
 TENSORFLOW_KERNEL = "tf.image.combined_non_max_suppression"
-# Backend and contender. A Keras model on TensorFlow predicts under XLA, as on JAX; torch is eager.
+# Backend and contender. JAX compiles all; on TensorFlow Keras compiles by XLA what it can, and makes
+# a graph of the rest; torch is eager.
 CONTENDERS = (
     ("tensorflow", TENSORFLOW_KERNEL),
     ("tensorflow", "keras-cvx, XLA"),
@@ -108,7 +109,7 @@ def measure(contender, scene):
     for size in SIZES:
         arrays = make(size)
         tensors = [ops.convert_to_tensor(array) for array in arrays]
-        milliseconds.append(median_milliseconds(lambda given=tensors: finished(function(*given))))
+        milliseconds.extend(median_milliseconds(lambda given=tensors: finished(function(*given))))
     mebibytes = peak_mebibytes() - before
     for size in SIZES:
         boxes, scores = make(size)

@@ -23,11 +23,11 @@ def run():
         for backend in BACKENDS
     }
     print_table(
-        ["backend", "step", "backbone alone", "whole", "share of the rest"],
+        ["backend", "part", "step without it", "whole step", "share"],
         [
-            [backend, step, part, whole, f"{100 * (1 - part / whole):.0f} %"]
-            for backend, steps in results.items()
-            for step, (part, whole) in steps.items()
+            [backend, part, without, whole, f"{100 * (1 - without / whole):.0f} %"]
+            for backend, parts in results.items()
+            for part, (without, whole) in parts.items()
         ],
     )
 
@@ -56,24 +56,22 @@ def measure():
     alone = BackboneAlone(backbone.inputs, backbone.outputs)
     alone.compile(optimizer=optimizer())
     raw = keras.Model(detector.inputs, detector.outputs)
+    training = median_milliseconds(
+        lambda: alone.train_on_batch(images),
+        lambda: detector.train_on_batch(images, truth),
+        seconds=20,
+    )
+    features, predictions, detections = median_milliseconds(
+        lambda: backbone.predict_on_batch(images),
+        lambda: raw.predict_on_batch(images),
+        lambda: detector.predict_on_batch(images),
+        seconds=10,
+    )
     return {
-        "training: head, assignment, loss": (
-            timed(lambda: alone.train_on_batch(images)),
-            timed(lambda: detector.train_on_batch(images, truth)),
-        ),
-        "inference: head, decoding, suppression": (
-            timed(lambda: backbone.predict_on_batch(images)),
-            timed(lambda: detector.predict_on_batch(images)),
-        ),
-        "inference: decoding, suppression (beside backbone and head)": (
-            timed(lambda: raw.predict_on_batch(images)),
-            timed(lambda: detector.predict_on_batch(images)),
-        ),
+        "training: head, assignment, loss": training,
+        "inference: head, decoding, suppression": (features, detections),
+        "inference: decoding, suppression": (predictions, detections),
     }
-
-
-def timed(function):
-    return median_milliseconds(function, seconds=10)
 
 
 def optimizer():

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -54,6 +55,10 @@ def trained(data):
     return detector, history.history["loss"]
 
 
+def as_json(config):
+    return json.loads(json.dumps(config))
+
+
 def as_numpy(detections):
     return {key: ops.convert_to_numpy(value) for key, value in detections.items()}
 
@@ -66,8 +71,7 @@ def assert_same(found, expected):
 
 
 def test_learns(trained, data):
-    detector, losses = trained
-    assert losses[-1] < 0.5 * losses[0]
+    detector, _ = trained
     scores = detector.evaluate(*data, batch_size=16, verbose=0, return_dict=True)
     assert list(scores) == ["loss", "AP", "AP50", "AP75"]
     assert scores["AP50"] > 0.9
@@ -125,22 +129,24 @@ def test_loaded_detector_goes_on_training(trained, data, tmp_path):
     detector.save(tmp_path / "detector.keras")
     loaded = keras_cvx.plugins.load_model(tmp_path / "detector.keras")
     assert isinstance(loaded, GridDetector)
-    assert loaded.get_config() == detector.get_config()
+    assert as_json(loaded.get_config()) == as_json(detector.get_config())
     assert loaded.optimizer.iterations == detector.optimizer.iterations
     first = loaded.evaluate(*data, verbose=0, return_dict=True)
     assert first == pytest.approx(detector.evaluate(*data, verbose=0, return_dict=True), abs=1e-4)
     again = loaded.fit(*data, batch_size=16, epochs=1, verbose=0).history["loss"][0]
-    assert again < 0.6 * losses[0]
+    # A detector that begins anew passes through losses above that: its targets rise with its IoU.
+    assert again < 1.5 * losses[-1] < 0.75 * max(losses)
 
 
 def test_exported(trained, data, tmp_path):
-    if keras.backend.backend() == "torch":
-        pytest.skip("Keras exports torch models only through optional packages")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("torch needs optional packages; JAX's StableHLO is newer than TensorFlow reads")
     import tensorflow as tf
 
     detector, _ = trained
     detector.export(tmp_path / "exported", format="tf_saved_model", verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "exported")).serve(data[0][:8].astype("float32"))
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    served = exported.serve(data[0][:8].astype("float32"))
     assert_same(as_numpy(served), detector.predict(data[0][:8], verbose=0))
 
 
@@ -159,7 +165,8 @@ def test_formats(trained, data, box_format):
     back = ops.convert_to_numpy(convert(found["boxes"], box_format, "xyxy", **size))
     valid = found["labels"] >= 0
     np.testing.assert_allclose(back[valid], expected["boxes"][valid], atol=1e-3)
-    truth = {**truth, "boxes": ops.convert_to_numpy(convert(truth["boxes"], "xyxy", box_format, **size))}  # fmt: skip
+    there = convert(truth["boxes"], "xyxy", box_format, **size)
+    truth = {**truth, "boxes": ops.convert_to_numpy(there)}
     same = {k: v[:8] for k, v in data[1].items()}
     assert other.evaluate(images, truth, verbose=0) == pytest.approx(
         detector.evaluate(images, same, verbose=0), abs=1e-4
@@ -184,12 +191,19 @@ def test_images_without_objects(coding, rows):
 
 
 def test_compiled_by_xla(data):
-    detector = GridDetector(make_backbone(32), CLASSES, strides=8)
-    jit = keras.backend.backend() != "torch"
-    detector.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=jit)
-    history = detector.fit(*data, validation_data=data, batch_size=24, epochs=4, verbose=0).history
-    assert history["loss"][-1] < history["loss"][0]
-    assert set(history) == {"loss", "val_loss", "val_AP", "val_AP50", "val_AP75"}
+    if keras.backend.backend() == "torch":
+        pytest.skip("torch has no XLA here")
+    histories = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(0)
+        detector = GridDetector(make_backbone(32), CLASSES, strides=8)
+        detector.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
+        histories.append(
+            detector.fit(*data, validation_data=data, batch_size=24, epochs=2, verbose=0).history
+        )
+    assert set(histories[0]) == {"loss", "val_loss", "val_AP", "val_AP50", "val_AP75"}
+    for name, expected in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], expected, rtol=1e-2, err_msg=name)
 
 
 def test_parts_of_ones_own(data):

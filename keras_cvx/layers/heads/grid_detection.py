@@ -86,7 +86,7 @@ class GridDetectionHead(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         features = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        self._each_level([feature.shape for feature in features])
+        self._each_level([tuple(feature.shape) for feature in features])
         outputs, cells = [], []
         for feature, stride, towers in zip(features, self._levels, self._towers, strict=True):
             channels = [tower(feature, training=training) for tower in towers]
@@ -127,10 +127,12 @@ class GridDetectionHead(keras.layers.Layer):
     def _check_extents(self, shapes):
         """Levels that cover different extents would disagree on where the image ends."""
         extents = {
-            tuple(side and side * stride for side in shape[self._spatial])
+            tuple(side * stride for side in shape[self._spatial])
             for shape, stride in zip(shapes, self._levels, strict=True)
+            # What is unknown, or a symbol of an exporter, shows when the model runs.
+            if all(isinstance(side, int) for side in shape[self._spatial])
         }
-        if len({extent for extent in extents if None not in extent}) > 1:
+        if len(extents) > 1:
             raise ValueError(
                 "`inputs` must cover one image: height and width of each feature map times its "
                 f"stride must be the same. Received: shapes {shapes} at strides "
@@ -172,8 +174,8 @@ class GridDetectionHead(keras.layers.Layer):
 
     def _each_level(self, input_shape):
         """The shapes of the feature maps: one a stride, of rank 4, of one image."""
-        single = all(side is None or isinstance(side, int) for side in input_shape)
-        shapes = [input_shape] if single else list(input_shape)
+        several = bool(input_shape) and isinstance(input_shape[0], (tuple, list))
+        shapes = list(input_shape) if several else [input_shape]
         if len(shapes) != len(self._levels):
             raise ValueError(
                 f"`inputs` must be one feature map for each of the strides {self._levels}. "

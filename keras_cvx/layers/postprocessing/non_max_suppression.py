@@ -91,8 +91,8 @@ class NonMaxSuppression(keras.layers.Layer):
             max_detections=self.max_detections,
             max_candidates=self.max_candidates,
         )
-        if not boxes.shape[1]:
-            # None, or no box at all: one row more, so that there is something to take.
+        if not isinstance(boxes.shape[1], int) or not boxes.shape[1]:
+            # Perhaps no box at all: one row more, so that there is something to take.
             boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
         found = ops.expand_dims(indices >= 0, -1)
         kept = ops.take_along_axis(boxes, ops.maximum(indices, 0)[..., None], axis=1)
