@@ -21,8 +21,8 @@ IMAGES, CLASSES, KEPT, IOU_THRESHOLD = 8, 20, 100, 0.5
 SIZES = (250, 1000, 4000)
 
 TENSORFLOW_KERNEL = "tf.image.combined_non_max_suppression"
-# Backend and contender. JAX compiles all; on TensorFlow Keras compiles by XLA what it can, and makes
-# a graph of the rest; torch is eager.
+# Backend and contender. On TensorFlow Keras compiles by XLA where there is an accelerator, and
+# makes a graph on a machine without one; on JAX it always compiles; torch is eager.
 CONTENDERS = (
     ("tensorflow", TENSORFLOW_KERNEL),
     ("tensorflow", "keras-cvx, XLA"),
