@@ -44,11 +44,12 @@ class GridDetectionLoss(keras.losses.Loss):
         ValueError: If the coding or the format is unknown, or `y_true` is of another structure.
 
     Example:
-        >>> loss = GridDetectionLoss("anchor_free")
-        >>> truth = ops.convert_to_tensor([[[0.0, 0.0, 8.0, 8.0, 0.0]]])
-        >>> sure_and_right = [[[4.0, 4.0, 8.0, 0.0, 0.0, 0.0, 0.0, 50.0]]]
-        >>> round(float(loss(truth, ops.convert_to_tensor(sure_and_right))), 6)
-        0.0
+        >>> loss = GridDetectionLoss("yolov1")
+        >>> truth = ops.convert_to_tensor([[[6.0, 0.0, 10.0, 8.0, 0.0]]])
+        >>> right, idle, wrong = [0.0, 0.5, 0.5, 1.0, 1.0], [0.0] * 5, [0.0, 0.0, 0.0, 0.0, 1.0]
+        >>> cells = [[4.0, 4.0, 8.0, *wrong, *idle, 0.0], [12.0, 4.0, 8.0, *right, *idle, 1.0]]
+        >>> float(loss(truth, ops.convert_to_tensor([cells])))
+        0.5
     """
 
     def __init__(

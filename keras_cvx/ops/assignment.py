@@ -40,6 +40,7 @@ def near_cells(boxes, valid, centers, strides):
     Returns:
         Boolean tensor `(B, N, A)`.
     """
+    boxes, centers, strides = (ops.convert_to_tensor(x) for x in (boxes, centers, strides))
     # Axis by axis: a reduction over an axis of two would cost more than all the comparisons.
     inside, near = [], []
     for axis in range(2):

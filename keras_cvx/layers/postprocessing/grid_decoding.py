@@ -29,7 +29,8 @@ class GridDecoding(keras.layers.Layer):
     Example:
         >>> head = [0.5, 0.5, 0.5, 1.0, 1.0, 1.0]  # centre, roots of the sides, confidence, class
         >>> predictions = keras.ops.convert_to_tensor([[[4.0, 4.0, 8.0, *head]]])
-        >>> boxes, scores = GridDecoding(YOLOv1Coding(boxes_per_cell=1))(predictions)
+        >>> coding = plugins.lookup("yolov1", kind="coding")(boxes_per_cell=1)
+        >>> boxes, scores = GridDecoding(coding)(predictions)
         >>> keras.ops.convert_to_numpy(boxes).tolist()
         [[[3.0, 0.0, 5.0, 8.0]]]
     """
