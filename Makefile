@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Keras downloads nothing here, and a picture needs no screen.
 export MPLBACKEND ?= agg
 
-.PHONY: demo test test-oldest lint docs bench clean
+.PHONY: demo test test-oldest lint bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/detect_digits.py

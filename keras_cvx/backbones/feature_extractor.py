@@ -16,7 +16,8 @@ class FeatureExtractor(keras.Model):
 
     Args:
         backbone: A functional `keras.Model` of images: one input of rank 4.
-        strides: Positive integers, pixels of the image from one cell of a tapped map to the next.
+        strides: Positive integer, or a list of them: pixels of the image from one cell of a tapped
+            map to the next.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
         **kwargs: As for every Keras model (`name`, `trainable`).
 
@@ -39,8 +40,9 @@ class FeatureExtractor(keras.Model):
     def __init__(self, backbone, strides, *, data_format=None, **kwargs):
         data_format = data_format or keras.config.image_data_format()
         taps = measure_strides(backbone, data_format=data_format)
+        strides = list(strides) if isinstance(strides, (list, tuple)) else [strides]
         missing = [stride for stride in strides if stride not in taps]
-        if missing or not list(strides):
+        if missing or not strides:
             raise ValueError(
                 f"`strides` must be among those of the backbone {backbone.name!r}, which are "
                 f"{sorted(taps)}. Received: strides={strides}"
@@ -124,9 +126,9 @@ def measure_strides(model, *, data_format=None):
     return found | unpadded
 
 
-# Multiples of every stride in use, those of patches of 7 or 14 pixels included; the images are
-# only traced, so that their size costs nothing.
-_PROBES = (13440, 2 * 13440)
+# Multiples of every stride in use, those of patches of 7 or 14 pixels included. The images are only
+# traced, but torch runs a layer that it cannot trace.
+_PROBES = (1344, 2 * 1344)
 
 
 def _strides(image, tensors, spatial):

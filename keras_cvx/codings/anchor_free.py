@@ -6,7 +6,9 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.codings.grid_coding import GridCoding
-from keras_cvx.ops.assignment import near_cells, task_aligned
+from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.assignment import assigned_boxes, near_cells, task_aligned
+from keras_cvx.ops.box_coding import decode_distances, encode_distances
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
 
 
@@ -53,11 +55,8 @@ class AnchorFreeCoding(GridCoding):
         box_weight=7.5,
         distribution_weight=1.5,
     ):
-        for name, value, least in (("top_k", top_k, 1), ("bins", bins, 3)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
-                )
+        check_integers(1, top_k=top_k)
+        check_integers(3, bins=bins)
         for name, value in (("alpha", alpha), ("beta", beta)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
@@ -89,14 +88,14 @@ class AnchorFreeCoding(GridCoding):
         classes = ops.one_hot(ops.maximum(labels, 0), logits.shape[-1], dtype="float32")
         assigned, targets = task_aligned(
             pairwise_iou(boxes, predicted),
-            ops.matmul(classes, ops.swapaxes(ops.sigmoid(logits), 1, 2)),
+            self._scores(logits, labels),
             near_cells(boxes, labels >= 0, centers, strides),
             top_k=self.top_k,
             alpha=self.alpha,
             beta=self.beta,
         )
+        truth = assigned_boxes(assigned, boxes)
         assigned = ops.swapaxes(ops.cast(assigned, "float32"), 1, 2)  # (B, A, N)
-        truth = ops.matmul(assigned, boxes)  # (B, A, 4)
         class_targets = ops.matmul(assigned, classes) * ops.expand_dims(targets, -1)
         class_loss = ops.sum(
             ops.binary_crossentropy(class_targets, logits, from_logits=True), axis=(1, 2)
@@ -120,23 +119,30 @@ class AnchorFreeCoding(GridCoding):
 
     def _split(self, outputs):
         """Logits of the sides `(B, A, 4, bins)` and of the classes `(B, A, C)`."""
+        self._check_channels(outputs, 4 * self.bins)
         cells = outputs.shape[1] or ops.shape(outputs)[1]
         sides = ops.reshape(outputs[..., : 4 * self.bins], (-1, cells, 4, self.bins))
         return sides, outputs[..., 4 * self.bins :]
+
+    @staticmethod
+    def _scores(logits, labels):
+        """Score of every cell for each object's class `(B, N, A)`."""
+        scores = ops.swapaxes(ops.sigmoid(logits), 1, 2)  # (B, C, A)
+        return ops.take_along_axis(scores, ops.maximum(labels, 0)[..., None], axis=1)
 
     def _boxes(self, sides, centers, strides):
         """Corners `(B, A, 4)`, and the logarithm of each side's partition sum `(B, A, 4)`."""
         distances = ops.arange(self.bins, dtype="float32") - 1.0
         normalizer = ops.logsumexp(sides, axis=-1)
         probabilities = ops.exp(sides - normalizer[..., None])
-        reach = ops.matmul(probabilities, distances) * strides
-        corners = ops.concatenate([centers - reach[..., :2], centers + reach[..., 2:]], axis=-1)
-        return corners, normalizer
+        # No product of matrices: accelerators would round its factors.
+        mean = ops.sum(probabilities * distances, axis=-1)
+        return decode_distances(mean, centers, strides), normalizer
 
     def _distribution_loss(self, sides, normalizer, truth, centers, strides):
         """Cross-entropy with the two bins around each true distance, mean of the sides `(B, A)`."""
-        reach = ops.concatenate([centers - truth[..., :2], truth[..., 2:] - centers], axis=-1)
-        place = ops.clip(reach / strides + 1.0, 0.0, self.bins - 1.0)[..., None]
+        distances = encode_distances(truth, centers, strides)
+        place = ops.clip(distances + 1.0, 0.0, self.bins - 1.0)[..., None]
         # The share of a bin falls linearly with its distance: 1 at the place, 0 one bin away. The
         # shares sum to 1, so that the partition sum stands outside.
         share = ops.relu(1.0 - ops.abs(place - ops.arange(self.bins, dtype="float32")))

@@ -55,6 +55,14 @@ class GridCoding:
         """
         raise NotImplementedError
 
+    def _check_channels(self, outputs, used):
+        """Raises if no channel is left for a class: the head has another coding, then."""
+        if outputs.shape[-1] <= used:
+            raise ValueError(
+                f"`outputs` must have the {used} channels of {type(self).__name__} and one for "
+                f"each class. Received: shape {tuple(outputs.shape)}. `coding` must be the head's."
+            )
+
     def get_config(self):
         """Arguments of the constructor, as JSON."""
         return {}

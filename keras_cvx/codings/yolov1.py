@@ -4,7 +4,9 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.codings.grid_coding import GridCoding
-from keras_cvx.ops.assignment import containing_cell
+from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.assignment import assigned_boxes, containing_cell
+from keras_cvx.ops.box_coding import decode_places, encode_places
 from keras_cvx.ops.grids import image_size
 from keras_cvx.ops.iou import elementwise_iou
 
@@ -33,12 +35,7 @@ class YOLOv1Coding(GridCoding):
     """
 
     def __init__(self, boxes_per_cell=2, *, coordinate_weight=5.0, no_object_weight=0.5):
-        integer = isinstance(boxes_per_cell, int) and not isinstance(boxes_per_cell, bool)
-        if not integer or boxes_per_cell < 1:
-            raise ValueError(
-                "`boxes_per_cell` must be a positive integer. "
-                f"Received: boxes_per_cell={boxes_per_cell!r}"
-            )
+        check_integers(1, boxes_per_cell=boxes_per_cell)
         for name, value in (
             ("coordinate_weight", coordinate_weight),
             ("no_object_weight", no_object_weight),
@@ -70,9 +67,9 @@ class YOLOv1Coding(GridCoding):
         places, confidence, probabilities = self._split(outputs)
         size = image_size(centers, strides)
         answers = containing_cell(boxes, labels >= 0, centers, strides, size)
+        truth = assigned_boxes(answers, boxes)
         answers = ops.swapaxes(ops.cast(answers, "float32"), 1, 2)  # (B, A, N)
         has_object = ops.sum(answers, axis=-1)  # (B, A), 0 or 1
-        truth = ops.matmul(answers, boxes)  # (B, A, 4)
 
         overlap = ops.stop_gradient(
             elementwise_iou(self._boxes(places, centers, strides), ops.expand_dims(truth, 2))
@@ -81,14 +78,7 @@ class YOLOv1Coding(GridCoding):
             ops.argmax(overlap, axis=-1), self.boxes_per_cell, dtype="float32"
         ) * ops.expand_dims(has_object, -1)  # (B, A, boxes)
 
-        corner = centers - strides / 2.0
-        target = ops.concatenate(
-            [
-                ((truth[..., :2] + truth[..., 2:]) / 2.0 - corner) / strides,
-                ops.sqrt(ops.relu(truth[..., 2:] - truth[..., :2]) / size),
-            ],
-            axis=-1,
-        )
+        target = encode_places(truth, centers, strides, size)
         place_error = ops.sum(ops.square(places - ops.expand_dims(target, 2)), axis=-1)
         classes = ops.one_hot(ops.maximum(labels, 0), probabilities.shape[-1], dtype="float32")
         class_error = ops.sum(ops.square(probabilities - ops.matmul(answers, classes)), axis=-1)
@@ -110,6 +100,7 @@ class YOLOv1Coding(GridCoding):
 
     def _split(self, outputs):
         """Places `(B, A, boxes, 4)`, confidences `(B, A, boxes)`, probabilities `(B, A, C)`."""
+        self._check_channels(outputs, 5 * self.boxes_per_cell)
         predictors = ops.stack(
             [outputs[..., 5 * i : 5 * i + 5] for i in range(self.boxes_per_cell)], axis=2
         )
@@ -118,9 +109,5 @@ class YOLOv1Coding(GridCoding):
     @staticmethod
     def _boxes(places, centers, strides):
         """Corners in pixels `(B, A, boxes, 4)`."""
-        corner = ops.expand_dims(centers - strides / 2.0, 2)
-        middle = corner + places[..., :2] * ops.expand_dims(strides, 2)
-        # A negative root has no meaning: its box is empty.
-        root = ops.relu(places[..., 2:])
-        half = root * root * ops.expand_dims(image_size(centers, strides), 2) / 2.0
-        return ops.concatenate([middle - half, middle + half], axis=-1)
+        cells = (centers, strides, image_size(centers, strides))
+        return decode_places(places, *(ops.expand_dims(x, 2) for x in cells))

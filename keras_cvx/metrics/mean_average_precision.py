@@ -1,6 +1,5 @@
 """COCO's average precision, collected inside the compiled step and read on the host."""
 
-import numbers
 from fractions import Fraction
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
+from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 from keras_cvx.ops.iou import pairwise_iou
@@ -146,16 +146,9 @@ class MeanAveragePrecision(keras.metrics.Metric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        for argument, value in (
-            ("num_classes", num_classes),
-            ("max_detections", max_detections),
-            ("max_images", max_images),
-        ):
-            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not whole or value < 1:
-                raise ValueError(
-                    f"`{argument}` must be a positive integer. Received: {argument}={value!r}"
-                )
+        check_integers(
+            1, num_classes=num_classes, max_detections=max_detections, max_images=max_images
+        )
         self.num_classes = int(num_classes)
         self.bounding_box_format = check_format(bounding_box_format)
         self.max_detections = int(max_detections)

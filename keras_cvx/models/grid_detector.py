@@ -1,6 +1,8 @@
 """The assembled grid detector: backbone, head, loss, decoding, suppression and metric."""
 
 import functools
+import inspect
+import json
 
 import keras
 import numpy as np
@@ -11,8 +13,6 @@ from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
-from keras_cvx.losses.grid_detection import GridDetectionLoss
-from keras_cvx.metrics.mean_average_precision import MeanAveragePrecision
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 
@@ -32,10 +32,10 @@ class GridDetector(keras.Model):
         strides: List of positive integers: the backbone's feature maps that are used, by stride.
         coding: What a cell predicts: the name of a plugin of kind `"coding"`, or the object.
         head: A layer from the list of feature maps to the predictions of a `GridDetectionHead`;
-            a `GridDetectionHead` of the default size if None. With a head of one's own, `coding`
-            must be the one that it was built for.
-        non_max_suppression: A layer from boxes and scores to detections; a `NonMaxSuppression`
-            with its defaults if None.
+            a `GridDetectionHead` of the default size if None. It must have the detector's coding,
+            strides and number of classes.
+        non_max_suppression: A layer from boxes and scores to detections, both in the detector's
+            format; a `NonMaxSuppression` with its defaults if None. It can be replaced later.
         **kwargs: As for every Keras model (`name`, `trainable`).
 
     Raises:
@@ -69,6 +69,7 @@ class GridDetector(keras.Model):
         extractor = FeatureExtractor(backbone, strides, name="feature_extractor")
         if head is None:
             head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
+        _check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
         inputs = keras.Input(
             backbone.input_shape[1:], dtype=backbone.inputs[0].dtype, name="images"
         )
@@ -79,11 +80,10 @@ class GridDetector(keras.Model):
         self.strides = strides
         self.coding = coding
         self.head = head
-        self.non_max_suppression = plugins.get(
+        self.non_max_suppression = (
             NonMaxSuppression(bounding_box_format=bounding_box_format)
             if non_max_suppression is None
-            else non_max_suppression,
-            kind="layer",
+            else non_max_suppression
         )
         self.decoding = GridDecoding(coding, bounding_box_format, name="decoding")
         self._scores_detections = True
@@ -92,6 +92,15 @@ class GridDetector(keras.Model):
     def backbone(self):
         """The backbone, as it was given."""
         return self.get_layer("feature_extractor").backbone
+
+    def __setattr__(self, name, value):
+        if name == "non_max_suppression":
+            value = plugins.get(value, kind="layer")
+            _check_agreement(value, name, bounding_box_format=self.bounding_box_format)
+            # What is compiled has the layer before it inside.
+            vars(self).pop("inference_model", None)
+            super().__setattr__("test_function", None)
+        super().__setattr__(name, value)
 
     @functools.cached_property
     def inference_model(self):
@@ -120,27 +129,45 @@ class GridDetector(keras.Model):
         Args:
             optimizer: As Keras takes it.
             loss: A loss of ground truth and raw predictions: an object, a function, or the name of
-                a plugin; `"auto"` for `GridDetectionLoss` with this detector's coding.
-            metrics: List of metrics of ground truth and detections, computed by `evaluate` and at
-                the end of each epoch's validation; `"auto"` for `MeanAveragePrecision`.
+                a plugin, which is made for this detector; `"auto"` for `"GridDetectionLoss"`.
+            metrics: List of metrics of ground truth and detections, objects or names likewise,
+                computed by `evaluate` and at the end of each epoch's validation; `"auto"` for
+                `["MeanAveragePrecision"]`.
             **kwargs: As Keras' `compile` takes them.
+
+        Raises:
+            ValueError: If a loss or metric has another box format, coding or number of classes
+                than the detector, or an argument has no meaning here.
         """
+        for name in ("loss_weights", "weighted_metrics"):
+            if kwargs.pop(name, None) is not None:
+                raise ValueError(
+                    f"`{name}` must be None: a detector has one loss. Received a value"
+                )
         super().compile(optimizer=optimizer, loss=None, metrics=None, **kwargs)
         if isinstance(loss, str) and loss == "auto":
-            loss = GridDetectionLoss(self.coding, self.bounding_box_format)
+            loss = "GridDetectionLoss"
         if isinstance(metrics, str) and metrics == "auto":
-            metrics = [
-                MeanAveragePrecision(self.num_classes, bounding_box_format=self.bounding_box_format)
-            ]
-        self.detection_loss = loss if callable(loss) else plugins.get(loss, kind="loss")
-        self.detection_metrics = [plugins.get(metric, kind="metric") for metric in metrics or []]
+            metrics = ["MeanAveragePrecision"]
+        self.detection_loss = self._part(loss, "loss")
+        # Past Keras' tracking, which would keep the metrics of an earlier `compile`.
+        made = [self._part(metric, "metric") for metric in metrics or []]
+        object.__setattr__(self, "detection_metrics", made)
 
-    def fit(self, x=None, y=None, **kwargs):
+    @property
+    def metrics(self):
+        """Keras' own metrics, then those of the detections."""
+        return [*super().metrics, *getattr(self, "detection_metrics", [])]
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
         """As `keras.Model.fit`, on images and `{"boxes", "labels"}`; arrays are checked first.
 
         Args:
             x: Images `(B, H, W, 3)`, or a dataset of images and ground truth.
-            y: Ground truth `{"boxes": (B, N, 4), "labels": (B, N)}`; padded rows have label −1.
+            y: Ground truth `{"boxes": (B, N, 4), "labels": (B, N)}`, or packed `(B, N, 5)`; padded
+                rows have label −1.
+            *args: As Keras' `fit` takes them.
+            validation_data: Pair of images and ground truth, or a dataset.
             **kwargs: As Keras' `fit` takes them.
 
         Returns:
@@ -148,17 +175,24 @@ class GridDetector(keras.Model):
 
         Raises:
             ValueError: If a label is out of range, or a box is not finite, has its corners
-                swapped or leaves its image; the message names the image and the row.
+                swapped or leaves its image; the message names the image and the row. Or if there
+                are more images to validate on than a metric has room for.
         """
         self._check_ground_truth(x, y)
-        return super().fit(x, y, **kwargs)
+        held_out = x if kwargs.get("validation_split") else None
+        if isinstance(validation_data, (tuple, list)) and len(validation_data) > 1:
+            held_out = validation_data[0]
+            self._check_ground_truth(*validation_data[:2])
+        self._check_room(held_out)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x=None, y=None, *, return_dict=False, **kwargs):
+    def evaluate(self, x=None, y=None, *args, return_dict=False, **kwargs):
         """As `keras.Model.evaluate`; the metrics of the detections stand beside the loss.
 
         Args:
             x: As in `fit`.
             y: As in `fit`.
+            *args: As Keras' `evaluate` takes them.
             return_dict: Whether to return a dictionary by name instead of a list.
             **kwargs: As Keras' `evaluate` takes them.
 
@@ -169,25 +203,27 @@ class GridDetector(keras.Model):
             ValueError: As in `fit`.
         """
         self._check_ground_truth(x, y)
-        logs = super().evaluate(x, y, return_dict=True, **kwargs)
+        self._check_room(x)
+        logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         for metric in self.detection_metrics:
             result = metric.result()
             results = result if isinstance(result, dict) else {metric.name: result}
             logs.update({name: float(value) for name, value in results.items()})
         return logs if return_dict else list(logs.values())
 
-    def predict(self, x, **kwargs):
+    def predict(self, x, *args, **kwargs):
         """Detections as NumPy arrays.
 
         Args:
             x: Images `(B, H, W, 3)`, or a dataset of them.
+            *args: As Keras' `predict` takes them.
             **kwargs: As Keras' `predict` takes them.
 
         Returns:
             Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
             `"num_detections"` `(B,)`; see `keras_cvx.layers.NonMaxSuppression`.
         """
-        return self.inference_model.predict(x, **kwargs)
+        return self.inference_model.predict(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
         """As `predict`, on one batch of images.
@@ -197,14 +233,15 @@ class GridDetector(keras.Model):
         """
         return self.inference_model.predict_on_batch(x)
 
-    def export(self, filepath, **kwargs):
+    def export(self, filepath, *args, **kwargs):
         """Exports the inference graph, from images to detections.
 
         Args:
             filepath: Where to write.
+            *args: As Keras' `export` takes them.
             **kwargs: As Keras' `export` takes them.
         """
-        self.inference_model.export(filepath, **kwargs)
+        self.inference_model.export(filepath, *args, **kwargs)
 
     # What Keras' training loop calls, the same on every backend.
 
@@ -212,7 +249,8 @@ class GridDetector(keras.Model):
         if isinstance(self.detection_loss, keras.losses.Loss):
             loss = self.detection_loss(y, y_pred, sample_weight=sample_weight)
         else:
-            loss = ops.mean(self.detection_loss(y, y_pred))
+            loss = self.detection_loss(y, y_pred)
+            loss = ops.mean(loss if sample_weight is None else loss * sample_weight)
         return loss + sum(self.losses) if self.losses else loss
 
     def train_step(self, *args, **kwargs):
@@ -274,18 +312,63 @@ class GridDetector(keras.Model):
             }
         )
 
+    def _part(self, part, kind):
+        """A loss or metric; one that is asked for by name gets the detector's own settings."""
+        settings = {
+            name: getattr(self, name) for name in ("num_classes", "coding", "bounding_box_format")
+        }
+        if isinstance(part, str):
+            made = plugins.lookup(part, kind)
+            taken = inspect.signature(made).parameters
+            if isinstance(made, type):
+                made = made(**{name: x for name, x in settings.items() if name in taken})
+            return made
+        made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
+        _check_agreement(made, kind, **settings)
+        return made
+
+    def _check_room(self, images):
+        """Raises before the work, and not after it, if a metric has no room for the images."""
+        count = len(images) if hasattr(images, "shape") else 0
+        for metric in self.detection_metrics if self.compiled else []:
+            if count > getattr(metric, "max_images", count):
+                raise ValueError(
+                    f"`max_images` of the metric {metric.name!r} must be at least the number of "
+                    f"images to evaluate. Received: max_images={metric.max_images}, and {count} "
+                    "images. Compile with `metrics=[keras_cvx.metrics.MeanAveragePrecision("
+                    f"num_classes, max_images={count})]`, for instance."
+                )
+
     def _check_ground_truth(self, images, y):
-        if not isinstance(y, dict) or not {"boxes", "labels"} <= set(y):
+        """Checks arrays for what only data can show; datasets are as their readers made them."""
+        if isinstance(y, dict) and {"boxes", "labels"} <= set(y):
+            boxes, labels = y["boxes"], y["labels"]
+        elif getattr(y, "ndim", None) == 3 and y.shape[-1] == 5:
+            boxes, labels = y[..., :4], y[..., 4]
+        else:
             return
-        boxes, labels = y["boxes"], y["labels"]
-        if all(isinstance(array, np.ndarray) for array in (images, boxes, labels)):
+        if all(isinstance(x, np.ndarray) or ops.is_tensor(x) for x in (images, boxes, labels)):
             check_ground_truth(
-                boxes,
-                labels,
+                ops.convert_to_numpy(boxes),
+                ops.convert_to_numpy(labels),
                 num_images=len(images),
-                image_size=images.shape[_spatial()],
+                image_size=tuple(images.shape[_spatial()]),
                 num_classes=self.num_classes,
                 bounding_box_format=self.bounding_box_format,
+            )
+
+
+def _check_agreement(part, argument, **settings):
+    """Raises if a part that knows one of the detector's settings has it otherwise."""
+    for name, expected in settings.items():
+        received = getattr(part, name, expected)
+        if isinstance(expected, list) and not isinstance(received, (list, tuple)):
+            received = [received]
+        pair = (json.dumps(keras.saving.serialize_keras_object(x)) for x in (expected, received))
+        if len({*pair}) > 1:
+            raise ValueError(
+                f"`{argument}` must have the detector's {name}={expected!r}. "
+                f"Received: {argument} with {name}={received!r}"
             )
 
 

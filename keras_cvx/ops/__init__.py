@@ -1,6 +1,12 @@
 """Pure, jit-safe functions of tensors: the arithmetic under every layer, loss and metric."""
 
-from keras_cvx.ops.assignment import containing_cell, near_cells, task_aligned
+from keras_cvx.ops.assignment import assigned_boxes, containing_cell, near_cells, task_aligned
+from keras_cvx.ops.box_coding import (
+    decode_distances,
+    decode_places,
+    encode_distances,
+    encode_places,
+)
 from keras_cvx.ops.boxes import area, clip, convert
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
@@ -10,14 +16,19 @@ from keras_cvx.ops.nms import non_max_suppression
 
 __all__ = [
     "area",
+    "assigned_boxes",
     "attach_cells",
     "cell_centers",
     "check_ground_truth",
     "clip",
     "containing_cell",
     "convert",
+    "decode_distances",
+    "decode_places",
     "detach_cells",
     "elementwise_iou",
+    "encode_distances",
+    "encode_places",
     "image_size",
     "match_detections",
     "near_cells",

@@ -82,12 +82,13 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
         return candidates, ops.sum(overlaps, axis=1)
     allowed = ops.cast(candidates, "float32")
     alignment = ops.power(scores, alpha) * ops.power(overlaps, beta) * allowed
-    top = ops.top_k(alignment, min(top_k, alignment.shape[-1]))[0]
+    # Where the number of cells is unknown there must be `top_k` of them.
+    top = ops.top_k(alignment, min(top_k, alignment.shape[-1] or top_k))[0]
     # Equal alignments at the edge of the top k all pass: only zeros are equal in practice.
     taken = ops.logical_and(alignment >= top[..., -1:], alignment > 0.0)
     claim = ops.where(taken, overlaps, ops.full_like(overlaps, -1.0))
     winner = ops.expand_dims(ops.argmax(claim, axis=1), 1)
-    rows = ops.expand_dims(ops.arange(overlaps.shape[1], dtype=winner.dtype), -1)
+    rows = ops.expand_dims(ops.arange(ops.shape(overlaps)[1], dtype=winner.dtype), -1)
     taken = ops.logical_and(taken, rows == winner)
 
     alignment = alignment * ops.cast(taken, "float32")
@@ -97,3 +98,19 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
     most = ops.max(overlaps, axis=-1, keepdims=True, initial=0.0)
     scale = most / ops.where(best > 0.0, best, 1.0)
     return taken, ops.sum(alignment * scale, axis=1)
+
+
+def assigned_boxes(assigned, boxes):
+    """The box that each cell answers for.
+
+    Args:
+        assigned: Boolean tensor `(B, N, A)`, at most one true a column.
+        boxes: Float tensor `(B, N, 4)`.
+
+    Returns:
+        Float32 tensor `(B, A, 4)`; zeros for a cell without object.
+    """
+    assigned = ops.cast(assigned, "float32")
+    # A product of matrices would be shorter, but accelerators round its factors.
+    axes = [ops.sum(assigned * boxes[..., axis, None], axis=1) for axis in range(4)]
+    return ops.stack(axes, axis=-1)

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from keras_cvx.ops.arguments import check_boxes
+
+# Those of Keras that have a relative form.
 _ABSOLUTE = ("xyxy", "yxyx", "xywh", "center_xywh")
 FORMATS = (*_ABSOLUTE, *(f"rel_{name}" for name in _ABSOLUTE))
 
@@ -16,11 +19,15 @@ def area(boxes):
     Returns:
         Float32 tensor `(...)` in that unit squared, at least 0.
 
+    Raises:
+        ValueError: If the last axis is not 4.
+
     Example:
         >>> ops.convert_to_numpy(area([[0.0, 0.0, 4.0, 2.0], [3.0, 0.0, 1.0, 2.0]])).tolist()
         [8.0, 0.0]
     """
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    check_boxes(boxes, "boxes")
     return ops.relu(boxes[..., 2] - boxes[..., 0]) * ops.relu(boxes[..., 3] - boxes[..., 1])
 
 
@@ -37,11 +44,15 @@ def clip(boxes, height, width):
     Returns:
         Float32 tensor `(..., 4)`.
 
+    Raises:
+        ValueError: If the last axis of `boxes` is not 4.
+
     Example:
         >>> ops.convert_to_numpy(clip([[-1.0, 2.0, 9.0, 3.0]], height=4, width=8)).tolist()
         [[0.0, 2.0, 8.0, 3.0]]
     """
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    check_boxes(boxes, "boxes")
     limits = [ops.cast(limit, "float32") for limit in (width, height, width, height)]
     return ops.stack(
         [ops.maximum(ops.minimum(boxes[..., i], limits[i]), 0.0) for i in range(4)], axis=-1
@@ -49,7 +60,7 @@ def clip(boxes, height, width):
 
 
 def check_format(bounding_box_format):
-    """Returns `bounding_box_format` if Keras has a format of that name.
+    """Returns `bounding_box_format` if it is the name of a format that the package takes.
 
     Args:
         bounding_box_format: Any object.
@@ -79,13 +90,15 @@ def convert(boxes, source, target, *, height=None, width=None):
         Float32 tensor `(..., 4)` in the format `target`.
 
     Raises:
-        ValueError: If a format is unknown, or the image's size is needed and missing.
+        ValueError: If a format is unknown, the image's size is needed and missing, or the last
+            axis is not 4.
 
     Example:
         >>> ops.convert_to_numpy(convert([[1.0, 2.0, 3.0, 4.0]], "xywh", "xyxy")).tolist()
         [[1.0, 2.0, 4.0, 6.0]]
     """
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    check_boxes(boxes, "boxes")
     if check_format(source) == check_format(target):
         return boxes
     relative = source.startswith("rel_"), target.startswith("rel_")

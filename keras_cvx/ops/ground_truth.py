@@ -84,7 +84,7 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
         )
     padded = labels == -1
     _refuse(
-        labels, ~padded & ~((labels >= 0) & (labels < num_classes)),
+        labels, ~padded & ~((labels >= 0) & (labels < num_classes) & (labels == np.floor(labels))),
         "labels", f"be integers from 0 to {num_classes - 1}, or −1 for padding",
     )  # fmt: skip
     finite = np.isfinite(boxes).all(-1)

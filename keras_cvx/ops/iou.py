@@ -4,6 +4,8 @@ import math
 
 from keras import ops
 
+from keras_cvx.ops.arguments import check_boxes
+
 # The smallest normal float32; what is below has lost its precision.
 _SMALLEST = 2.0**-126
 
@@ -71,8 +73,7 @@ def pairwise_iou(boxes, others, *, variant="iou"):
 
 def _checked(boxes, name):
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
-    if len(boxes.shape) < 1 or boxes.shape[-1] != 4:
-        raise ValueError(f"`{name}` must have a last axis of 4. Received: shape {boxes.shape}")
+    check_boxes(boxes, name)
     return boxes
 
 

@@ -22,7 +22,8 @@ def non_max_suppression(
     Every pair of a box and a class is a candidate, so one box can be kept for several classes.
     The candidates are visited by falling score; one is kept unless its IoU with a kept box of the
     same class exceeds `iou_threshold`. They are settled in sorted blocks, and the work ends once
-    every image has `max_detections`: time is linear in the candidates visited, memory constant.
+    every image has `max_detections`: time is linear in the candidates visited, and
+    no comparison of all of them is held.
 
     Args:
         boxes: Float tensor `(B, N, 4)`, corners `x0, y0, x1, y1` in one frame for all.
@@ -36,6 +37,9 @@ def non_max_suppression(
         Tuple `(indices, labels, confidence, num_detections)`: int32 `(B, K)` into the N boxes,
         int32 `(B, K)`, float32 `(B, K)`, sorted by falling confidence, each padded with −1, and
         int32 `(B,)`.
+
+    Raises:
+        ValueError: If the shapes do not go together, or there are no classes.
 
     Example:
         >>> boxes = [[[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.0], [6.0, 6.0, 8.0, 8.0]]]
@@ -51,6 +55,7 @@ def non_max_suppression(
     # There is no gradient in a choice, and JAX cannot go backward through a loop of unknown length.
     boxes = ops.stop_gradient(ops.cast(ops.convert_to_tensor(boxes), "float32"))
     scores = ops.stop_gradient(ops.cast(ops.convert_to_tensor(scores), "float32"))
+    check_shapes(tuple(boxes.shape), tuple(scores.shape))
     num_boxes, num_classes = scores.shape[1], scores.shape[2]
     if not isinstance(num_boxes, int) or not num_boxes:
         # None or an exporter's symbol, known when it runs, or 0: enough boxes to choose from, which
@@ -149,3 +154,22 @@ def _greedy(alive, rivals):
         return ops.logical_and(alive, ops.logical_not(suppressed)), stays
 
     return ops.while_loop(unsettled, repeat, (alive, ops.zeros_like(alive)))[0]
+
+
+def check_shapes(boxes, scores):
+    """Raises if two static shapes cannot be those of boxes and scores.
+
+    Args:
+        boxes: Tuple, `(B, N, 4)`.
+        scores: Tuple, `(B, N, C)`.
+
+    Raises:
+        ValueError: If they are not, naming the argument.
+    """
+    if len(boxes) != 3 or boxes[-1] != 4:
+        raise ValueError(f"`boxes` must be of shape (B, N, 4). Received: {boxes}")
+    if len(scores) != 3 or scores[1] not in (boxes[1], None) or scores[2] in (0, None):
+        raise ValueError(
+            f"`scores` must be of shape (B, N, classes) for boxes of shape {boxes}. "
+            f"Received: {scores}"
+        )

@@ -11,7 +11,7 @@ import sys
 from tests.benchmarks.measuring import HERE, in_fresh_process, median_milliseconds, print_table
 
 BACKENDS = ("tensorflow",)
-BATCH_SIZE, SIZE, CLASSES = 16, 128, 10
+BATCH_SIZE, SIZE, CLASSES = 8, 128, 10
 # Enough for scores like those of a detector: the untrained one would keep nothing, or everything.
 TRAINING_SCENES, EPOCHS = 320, 2
 

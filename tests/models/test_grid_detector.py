@@ -259,8 +259,78 @@ def test_dataset_of_batches(data):
     assert np.isfinite(detector.fit(Batches(), epochs=1, verbose=0).history["loss"][0])
 
 
+def test_compiled_again(trained, data):
+    """As in fine-tuning: the metrics of the first `compile` are gone, and training goes on."""
+    detector, _ = trained
+    before = detector.evaluate(*data, verbose=0, return_dict=True)
+    other = GridDetector.from_config(detector.get_config())
+    other.set_weights(detector.get_weights())
+    for _ in range(2):
+        other.compile(optimizer=keras.optimizers.SGD(0.0))
+        history = other.fit(*data, validation_data=data, epochs=1, verbose=0).history
+        assert set(history) == {"loss", "val_loss", "val_AP", "val_AP50", "val_AP75"}
+        assert len(other.metrics) == 2
+    # Batch normalization has moved its averages, and no gradient anything.
+    assert other.evaluate(*data, verbose=0, return_dict=True)["AP50"] == pytest.approx(
+        before["AP50"], abs=0.05
+    )
+
+
+def test_suppression_can_be_replaced(trained, data):
+    detector = GridDetector.from_config(trained[0].get_config())
+    detector.set_weights(trained[0].get_weights())
+    detector.compile()
+    assert detector.evaluate(*data, verbose=0, return_dict=True)["AP50"] > 0.9
+    assert np.any(detector.predict(data[0], verbose=0)["num_detections"] > 0)
+    detector.non_max_suppression = keras_cvx.layers.NonMaxSuppression(
+        0.5, confidence_threshold=1.0, max_detections=3
+    )
+    found = detector.predict(data[0], verbose=0)
+    assert found["boxes"].shape == (48, 3, 4)
+    assert not np.any(found["num_detections"])
+    assert detector.evaluate(*data, verbose=0, return_dict=True)["AP50"] == 0.0
+
+
+def test_parts_by_name_are_made_for_the_detector():
+    detector = GridDetector(make_backbone(), CLASSES, bounding_box_format="xywh", coding="yolov1")
+    detector.compile(loss="GridDetectionLoss", metrics=["MeanAveragePrecision"])
+    assert detector.detection_loss.coding is detector.coding
+    for part in (detector.detection_loss, *detector.detection_metrics):
+        assert part.bounding_box_format == "xywh"
+
+
+def test_parts_that_disagree_are_refused():
+    parts, losses = keras_cvx.layers, keras_cvx.losses
+    for argument, part in {
+        "non_max_suppression": parts.NonMaxSuppression(bounding_box_format="xywh"),
+        "head": parts.GridDetectionHead(CLASSES, [8, 16], coding="yolov1"),
+    }.items():
+        with pytest.raises(ValueError, match=f"`{argument}` must have the detector's"):
+            GridDetector(make_backbone(), CLASSES, **{argument: part})
+    with pytest.raises(ValueError, match="`head` must have the detector's num_classes=3"):
+        GridDetector(make_backbone(), 3, head=parts.GridDetectionHead(4, [8, 16]))
+    detector = GridDetector(make_backbone(), CLASSES)
+    with pytest.raises(ValueError, match="`loss` must have the detector's bounding_box_format"):
+        detector.compile(loss=losses.GridDetectionLoss(bounding_box_format="xywh"))
+    with pytest.raises(ValueError, match="`metric` must have the detector's num_classes=3"):
+        detector.compile(metrics=[keras_cvx.metrics.MeanAveragePrecision(4)])
+    with pytest.raises(ValueError, match="`loss_weights` must be None"):
+        detector.compile(loss_weights=[1.0])
+
+
+def test_too_many_images_are_told_before_the_work(trained, data):
+    detector = GridDetector.from_config(trained[0].get_config())
+    detector.compile(metrics=[keras_cvx.metrics.MeanAveragePrecision(CLASSES, max_images=47)])
+    with pytest.raises(ValueError, match="max_images=47, and 48 images"):
+        detector.evaluate(*data, verbose=0)
+    with pytest.raises(ValueError, match="max_images=47, and 48 images"):
+        detector.fit(*data, validation_data=data, verbose=0)
+    assert detector.optimizer.iterations == 0
+
+
 WRONG = {
     "label": ({"labels": 3}, r"`labels` must be integers from 0 to 2.*labels\[5, 1\] = 3"),
+    "half a label": ({"labels": 1.5}, r"`labels` must be integers.*labels\[5, 1\] = 1.5"),
     "negative label": ({"labels": -2}, r"labels\[5, 1\] = -2"),
     "NaN": ({"boxes": [0, 0, np.nan, 4]}, r"`boxes` must be finite.*boxes\[5, 1\]"),
     "outside": ({"boxes": [20, 0, 40, 8]}, r"lie in their image of height 32 and width 32"),
@@ -274,12 +344,34 @@ def test_wrong_ground_truth_is_named(trained, data, case, method):
     images, truth = data
     truth = {key: value.copy() for key, value in truth.items()}
     change, message = WRONG[case]
+    truth["labels"] = truth["labels"].astype("float32")
     truth["labels"][5, 1] = 0
     truth["boxes"][5, 1] = 0, 0, 8, 8
     for key, value in change.items():
         truth[key][5, 1] = value
     with pytest.raises(ValueError, match=message):
         getattr(trained[0], method)(images, truth, verbose=0)
+    packed = np.concatenate([truth["boxes"], truth["labels"][..., None]], -1)
+    with pytest.raises(ValueError, match=message):
+        getattr(trained[0], method)(ops.convert_to_tensor(images), packed, verbose=0)
+
+
+def test_wrong_validation_data_is_named_before_training(trained, data):
+    images, truth = data
+    wrong = {**truth, "labels": np.where(truth["labels"] == 1, 7, truth["labels"])}
+    before = trained[0].get_weights()
+    with pytest.raises(ValueError, match=r"`labels` must be integers from 0 to 2"):
+        trained[0].fit(images, truth, validation_data=(images, wrong), verbose=0)
+    for old, new in zip(before, trained[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_packed_ground_truth(trained, data):
+    images, truth = data
+    packed = np.concatenate([truth["boxes"], truth["labels"][..., None]], -1)
+    assert trained[0].evaluate(images, packed, 16, verbose=0) == pytest.approx(
+        trained[0].evaluate(images, truth, 16, verbose=0)
+    )
 
 
 def test_lengths_that_differ(trained, data):

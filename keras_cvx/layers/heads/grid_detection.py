@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_cvx import plugins
+from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.grids import GEOMETRY_CHANNELS, attach_cells, cell_centers
 
 
@@ -12,7 +13,8 @@ class GridDetectionHead(keras.layers.Layer):
     """Convolutions that predict, in every cell of a grid, where an object is and of which class.
 
     Each prediction carries the place of its cell, so that the loss and the decoding need neither
-    the image's size nor the strides, and one tensor serves levels and images of any size.
+    the image's size nor the strides, and one tensor serves levels and images of any size. The
+    grid's extent is taken for the image's: height and width must be multiples of the strides.
 
     Args:
         num_classes: Positive integer C.
@@ -60,13 +62,13 @@ class GridDetectionHead(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_at_least(1, num_classes=num_classes, filters=filters)
-        _check_at_least(0, depth=depth)
+        check_integers(1, num_classes=num_classes, filters=filters)
+        check_integers(0, depth=depth)
         levels = list(strides) if isinstance(strides, (list, tuple)) else [strides]
         if not levels:
             raise ValueError(f"`strides` must name at least one stride. Received: {strides}")
         for stride in levels:
-            _check_at_least(1, strides=stride)
+            check_integers(1, strides=stride)
         self.num_classes = num_classes
         self.strides = strides
         self.coding = plugins.get(coding, kind="coding")
@@ -189,11 +191,3 @@ class GridDetectionHead(keras.layers.Layer):
         shapes = [tuple(shape) for shape in shapes]
         self._check_extents(shapes)
         return shapes
-
-
-def _check_at_least(least, **arguments):
-    for name, value in arguments.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(
-                f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
-            )

@@ -4,8 +4,9 @@ import keras
 from keras import ops
 
 from keras_cvx import plugins
+from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.boxes import check_format, convert
-from keras_cvx.ops.nms import non_max_suppression
+from keras_cvx.ops.nms import check_shapes, non_max_suppression
 
 
 @plugins.register("NonMaxSuppression", kind="layer")
@@ -64,9 +65,7 @@ class NonMaxSuppression(keras.layers.Layer):
                 "`confidence_threshold` must be at least 0. "
                 f"Received: confidence_threshold={confidence_threshold}"
             )
-        for name, value in (("max_detections", max_detections), ("max_candidates", max_candidates)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+        check_integers(1, max_detections=max_detections, max_candidates=max_candidates)
         self.iou_threshold = iou_threshold
         self.confidence_threshold = confidence_threshold
         self.max_detections = max_detections
@@ -75,11 +74,10 @@ class NonMaxSuppression(keras.layers.Layer):
         self.autocast = False
 
     def build(self, boxes_shape, scores_shape):
-        self._check_shapes(boxes_shape, scores_shape)
+        check_shapes(tuple(boxes_shape), tuple(scores_shape))
         self.built = True
 
     def call(self, boxes, scores):
-        self._check_shapes(boxes.shape, scores.shape)
         boxes = ops.cast(boxes, "float32")
         # Within one frame, relative or absolute, the corners need no image size.
         frame = "rel_" if self.bounding_box_format.startswith("rel_") else ""
@@ -122,14 +120,3 @@ class NonMaxSuppression(keras.layers.Layer):
             bounding_box_format=self.bounding_box_format,
         )
         return config
-
-    @staticmethod
-    def _check_shapes(boxes_shape, scores_shape):
-        boxes_shape, scores_shape = tuple(boxes_shape), tuple(scores_shape)
-        if len(boxes_shape) != 3 or boxes_shape[-1] != 4:
-            raise ValueError(f"`boxes` must be of shape (B, N, 4). Received: {boxes_shape}")
-        if len(scores_shape) != 3 or scores_shape[1] not in (boxes_shape[1], None):
-            raise ValueError(
-                f"`scores` must be of shape (B, N, classes) for boxes of shape {boxes_shape}. "
-                f"Received: {scores_shape}"
-            )

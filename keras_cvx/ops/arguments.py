@@ -1,0 +1,38 @@
+"""Checks of arguments that several parts share."""
+
+import numbers
+
+
+def check_integers(least, **arguments):
+    """Raises for the first argument that is no integer of at least `least`; NumPy's will do.
+
+    Args:
+        least: Integer.
+        **arguments: Values by the names that the error is to give them.
+
+    Raises:
+        ValueError: If a value is a boolean, no integer, or too small.
+
+    Example:
+        >>> check_integers(1, num_classes=10)
+    """
+    for name, value in arguments.items():
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ValueError(
+                f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
+            )
+
+
+def check_boxes(boxes, name):
+    """Raises if a tensor cannot be of boxes.
+
+    Args:
+        boxes: Tensor.
+        name: The argument's name, for the error.
+
+    Raises:
+        ValueError: If the last axis is not 4.
+    """
+    if len(boxes.shape) < 1 or boxes.shape[-1] != 4:
+        raise ValueError(f"`{name}` must have a last axis of 4. Received: shape {boxes.shape}")
