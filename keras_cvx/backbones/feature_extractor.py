@@ -126,9 +126,9 @@ def measure_strides(model, *, data_format=None):
     return found | unpadded
 
 
-# Multiples of every stride in use, those of patches of 7 or 14 pixels included. The images are only
-# traced, but torch runs a layer that it cannot trace.
-_PROBES = (1344, 2 * 1344)
+# Multiples of every stride in use, those of patches of 7 or 14 pixels included; the images are
+# only traced, so that their size costs nothing.
+_PROBES = (13440, 2 * 13440)
 
 
 def _strides(image, tensors, spatial):

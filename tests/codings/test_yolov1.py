@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -71,6 +71,9 @@ def published(outputs, boxes, labels, predictors, coordinate_weight, no_object_w
             predicted = (middle_x - w / 2, middle_y - h / 2, middle_x + w / 2, middle_y + h / 2)
             overlaps.append(overlap(predicted, (x0, y0, x1, y1)))
         responsible = overlaps.index(max(overlaps))
+        # Which of two that float32 cannot tell apart is responsible is no one's fault.
+        rivals = [max(overlaps) - o for j, o in enumerate(overlaps) if j != responsible]
+        assume(max(overlaps) == 0.0 or not rivals or min(rivals) > 1e-6)
         for j, (x, y, root_w, root_h, confidence) in enumerate(boxes_of_cell):
             if j != responsible:
                 total += no_object_weight * confidence**2
@@ -264,10 +267,13 @@ def test_compiled_is_eager(compiled):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"boxes_per_cell": 0}, "`boxes_per_cell` must be a positive integer.*boxes_per_cell=0"),
-        ({"boxes_per_cell": 1.5}, "`boxes_per_cell` must be a positive integer"),
-        ({"boxes_per_cell": 2.0}, "`boxes_per_cell` must be a positive integer"),
-        ({"boxes_per_cell": "two"}, "`boxes_per_cell` must be a positive integer"),
+        (
+            {"boxes_per_cell": 0},
+            "`boxes_per_cell` must be an integer of at least 1.*boxes_per_cell=0",
+        ),
+        ({"boxes_per_cell": 1.5}, "`boxes_per_cell` must be an integer of at least 1"),
+        ({"boxes_per_cell": 2.0}, "`boxes_per_cell` must be an integer of at least 1"),
+        ({"boxes_per_cell": "two"}, "`boxes_per_cell` must be an integer of at least 1"),
         ({"coordinate_weight": -1}, "`coordinate_weight` must be at least 0.*=-1"),
         ({"no_object_weight": float("nan")}, "`no_object_weight` must be at least 0.*=nan"),
     ],

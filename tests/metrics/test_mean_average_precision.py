@@ -401,7 +401,7 @@ def test_a_batch_beyond_the_room():
 @pytest.mark.parametrize("name", ["num_classes", "max_detections", "max_images"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3"])
 def test_bad_arguments(name, value):
-    with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
+    with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 1"):
         MeanAveragePrecision(**{"num_classes": 2, name: value})
 
 

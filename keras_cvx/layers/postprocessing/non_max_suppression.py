@@ -78,6 +78,7 @@ class NonMaxSuppression(keras.layers.Layer):
         self.built = True
 
     def call(self, boxes, scores):
+        check_shapes(tuple(boxes.shape), tuple(scores.shape))
         boxes = ops.cast(boxes, "float32")
         # Within one frame, relative or absolute, the corners need no image size.
         frame = "rel_" if self.bounding_box_format.startswith("rel_") else ""

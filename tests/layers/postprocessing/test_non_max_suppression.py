@@ -228,9 +228,9 @@ def test_config_round_trip():
         ),
         ({"iou_threshold": float("nan")}, "`iou_threshold` must be in"),
         ({"confidence_threshold": -0.1}, "`confidence_threshold` must be at least 0.*=-0.1"),
-        ({"max_detections": 0}, "`max_detections` must be a positive integer.*=0"),
-        ({"max_detections": 7.0}, "`max_detections` must be a positive integer.*=7.0"),
-        ({"max_candidates": "all"}, "`max_candidates` must be a positive integer.*='all'"),
+        ({"max_detections": 0}, "`max_detections` must be an integer of at least 1.*=0"),
+        ({"max_detections": 7.0}, "`max_detections` must be an integer of at least 1.*=7.0"),
+        ({"max_candidates": "all"}, "`max_candidates` must be an integer of at least 1.*='all'"),
         ({"bounding_box_format": "coco"}, "`bounding_box_format` must be one of"),
     ],
 )
