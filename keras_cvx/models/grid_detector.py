@@ -97,7 +97,7 @@ class GridDetector(keras.Model):
             value = plugins.get(value, kind="layer")
             _check_agreement(value, name, bounding_box_format=self.bounding_box_format)
             # What is compiled has the layer before it inside.
-            vars(self).pop("inference_model", None)
+            self.__dict__.pop("inference_model", None)
             super().__setattr__("test_function", None)
         super().__setattr__(name, value)
 
