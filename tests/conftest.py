@@ -1,7 +1,11 @@
+import sys
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
+
+from keras_cvx import plugins
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +61,17 @@ def compiled():
         return f
 
     return of
+
+
+@pytest.fixture
+def clean_registry(monkeypatch):
+    """Whatever a test registers is gone after it, from our registry and from Keras'."""
+    custom = keras.saving.get_custom_objects()
+    before, modules = dict(custom), set(sys.modules)
+    monkeypatch.setattr(plugins, "_plugins", dict(plugins._plugins))
+    yield
+    custom.clear()
+    custom.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("acme_"):
+            del sys.modules[name]

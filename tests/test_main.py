@@ -8,18 +8,7 @@ import keras_cvx
 from keras_cvx import plugins
 from keras_cvx.__main__ import main
 
-
-@pytest.fixture(autouse=True)
-def _clean_registry(monkeypatch):
-    custom = keras.saving.get_custom_objects()
-    before, modules = dict(custom), set(sys.modules)
-    monkeypatch.setattr(plugins, "_plugins", dict(plugins._plugins))
-    yield
-    custom.clear()
-    custom.update(before)
-    for name in set(sys.modules) - modules:
-        if name.startswith("acme_"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("clean_registry")
 
 
 def install(path, monkeypatch, **modules):

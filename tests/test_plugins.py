@@ -11,19 +11,7 @@ from keras_cvx import plugins
 from keras_cvx.codings import AnchorFreeCoding, GridCoding, YOLOv1Coding
 from keras_cvx.layers import GridDecoding, NonMaxSuppression
 
-
-@pytest.fixture(autouse=True)
-def _clean_registry(monkeypatch):
-    """Whatever a test registers is gone after it, from our registry and from Keras'."""
-    custom = keras.saving.get_custom_objects()
-    before, modules = dict(custom), set(sys.modules)
-    monkeypatch.setattr(plugins, "_plugins", dict(plugins._plugins))
-    yield
-    custom.clear()
-    custom.update(before)
-    for name in set(sys.modules) - modules:
-        if name.startswith("acme_"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("clean_registry")
 
 
 @pytest.fixture

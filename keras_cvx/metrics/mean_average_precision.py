@@ -7,11 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.arguments import check_integers, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 from keras_cvx.ops.iou import pairwise_iou
-from keras_cvx.ops.matching import match_detections, shapes_agree
+from keras_cvx.ops.matching import match_detections
 
 # As pycocotools computes them, to the last bit: which of two equal ratios passes depends on it.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

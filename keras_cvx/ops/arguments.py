@@ -36,3 +36,23 @@ def check_boxes(boxes, name):
     """
     if len(boxes.shape) < 1 or boxes.shape[-1] != 4:
         raise ValueError(f"`{name}` must have a last axis of 4. Received: shape {boxes.shape}")
+
+
+def shapes_agree(shape, expected):
+    """Whether two static shapes can be of one tensor; an unknown size agrees with any.
+
+    Args:
+        shape: Tuple of integers, None where unknown.
+        expected: Likewise.
+
+    Returns:
+        Boolean.
+
+    Example:
+        >>> shapes_agree((None, 5), (2, 5)), shapes_agree((1, 5), (2, 5))
+        (True, False)
+    """
+    return len(shape) == len(expected) and all(
+        size == other or size is None or other is None
+        for size, other in zip(shape, expected, strict=True)
+    )

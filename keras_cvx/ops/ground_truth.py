@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_cvx.ops.arguments import shapes_agree
 from keras_cvx.ops.boxes import convert
 
 # A box may leave its image by this share of the image, as rounding in relative formats makes it.
@@ -44,10 +45,7 @@ def unpack_ground_truth(y_true):
             )
         boxes, labels = y_true[..., :4], y_true[..., 4]
     together = len(boxes.shape) == 3 and boxes.shape[-1] == 4 and len(labels.shape) == 2
-    if not together or not all(
-        one == other or None in (one, other)
-        for one, other in zip(boxes.shape[:2], labels.shape, strict=True)
-    ):
+    if not together or not shapes_agree(boxes.shape[:2], labels.shape):
         raise ValueError(
             "`y_true` must hold boxes (B, N, 4) and labels (B, N). "
             f"Received: boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)}"

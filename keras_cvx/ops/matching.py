@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_cvx.ops.arguments import shapes_agree
+
 
 def match_detections(overlaps, labels, truth_labels, iou_thresholds):
     """Greedy matching of each image's detections to its ground truth, at several thresholds.
@@ -59,26 +61,6 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
 
     free = ops.logical_and(nothing[..., :1] < 0, ops.ones((truths,), "bool"))
     return ops.fori_loop(0, detections, step, (free, nothing))[1]
-
-
-def shapes_agree(shape, expected):
-    """Whether two static shapes can be of one tensor; an unknown size agrees with any.
-
-    Args:
-        shape: Tuple of integers, None where unknown.
-        expected: Likewise.
-
-    Returns:
-        Boolean.
-
-    Example:
-        >>> shapes_agree((None, 5), (2, 5)), shapes_agree((1, 5), (2, 5))
-        (True, False)
-    """
-    return len(shape) == len(expected) and all(
-        size == other or size is None or other is None
-        for size, other in zip(shape, expected, strict=True)
-    )
 
 
 def _check_shapes(overlaps, labels, truth_labels, thresholds):

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from keras_cvx.ops.arguments import check_boxes, check_integers, shapes_agree
+
+
+def test_nothing_to_check():
+    check_integers(1)
+    assert shapes_agree((), ())
+
+
+@pytest.mark.parametrize("value", [2, 7, np.int64(2), np.uint8(3)])
+def test_integers_of_python_and_numpy(value):
+    check_integers(2, depth=value)
+
+
+@pytest.mark.parametrize("value", [1, -2, 2.0, np.float32(3), True, None, "3"])
+def test_the_first_wrong_one_is_named(value):
+    with pytest.raises(
+        ValueError, match=r"`depth` must be an integer of at least 2\. Received: depth="
+    ):
+        check_integers(2, filters=2, depth=value, width=None)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 5), (2, 4, 0)])
+def test_what_cannot_be_boxes(shape):
+    with pytest.raises(ValueError, match="`others` must have a last axis of 4"):
+        check_boxes(np.zeros(shape), "others")
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (2, 3, 4)])
+def test_what_can_be_boxes(shape):
+    check_boxes(np.zeros(shape), "others")
+
+
+def test_unknown_sizes_agree_and_ranks_must():
+    assert shapes_agree((None, 5), (2, None))
+    assert not shapes_agree((2, 5), (2, 6))
+    assert not shapes_agree((2,), (2, 5))
