@@ -1,7 +1,17 @@
-"""Layers: heads on feature maps, and what turns their output into detections."""
+"""Layers: preprocessing, heads on feature maps, and what turns their output into detections."""
 
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
+from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.layers.preprocessing.resize_with_crop_or_pad import ResizeWithCropOrPad
+from keras_cvx.layers.preprocessing.resize_with_pad import ResizeWithPad
 
-__all__ = ["GridDecoding", "GridDetectionHead", "NonMaxSuppression"]
+__all__ = [
+    "GeometricLayer",
+    "GridDecoding",
+    "GridDetectionHead",
+    "NonMaxSuppression",
+    "ResizeWithCropOrPad",
+    "ResizeWithPad",
+]

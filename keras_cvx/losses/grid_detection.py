@@ -1,7 +1,6 @@
 """The loss of a detection grid."""
 
 import keras
-from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.ops.boxes import check_format, convert
@@ -45,10 +44,10 @@ class GridDetectionLoss(keras.losses.Loss):
 
     Example:
         >>> loss = GridDetectionLoss("yolov1")
-        >>> truth = ops.convert_to_tensor([[[6.0, 0.0, 10.0, 8.0, 0.0]]])
+        >>> truth = keras.ops.convert_to_tensor([[[6.0, 0.0, 10.0, 8.0, 0.0]]])
         >>> right, idle, wrong = [0.0, 0.5, 0.5, 1.0, 1.0], [0.0] * 5, [0.0, 0.0, 0.0, 0.0, 1.0]
         >>> cells = [[4.0, 4.0, 8.0, *wrong, *idle, 0.0], [12.0, 4.0, 8.0, *right, *idle, 1.0]]
-        >>> float(loss(truth, ops.convert_to_tensor([cells])))
+        >>> float(loss(truth, keras.ops.convert_to_tensor([cells])))
         0.5
     """
 
@@ -68,9 +67,9 @@ class GridDetectionLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         boxes, labels = unpack_ground_truth(y_true)
         centers, strides, _ = detach_cells(y_pred)
-        size = ops.expand_dims(image_size(centers, strides), -1)  # (B, 1, 2, 1)
+        size = image_size(centers, strides)  # (B, 1, 2)
         boxes = convert(
-            boxes, self.bounding_box_format, "xyxy", width=size[:, :, 0], height=size[:, :, 1]
+            boxes, self.bounding_box_format, "xyxy", width=size[..., 0], height=size[..., 1]
         )
         return grid_detection(boxes, labels, y_pred, self.coding)
 

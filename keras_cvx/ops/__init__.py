@@ -13,6 +13,7 @@ from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
 from keras_cvx.ops.matching import match_detections
 from keras_cvx.ops.nms import non_max_suppression
+from keras_cvx.ops.resizing import pad, resize
 
 __all__ = [
     "area",
@@ -33,7 +34,9 @@ __all__ = [
     "match_detections",
     "near_cells",
     "non_max_suppression",
+    "pad",
     "pairwise_iou",
+    "resize",
     "task_aligned",
     "unpack_ground_truth",
 ]

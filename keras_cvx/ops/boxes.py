@@ -1,13 +1,25 @@
 """Areas, clipping and formats of axis-aligned boxes."""
 
-import keras
-from keras import ops
-
+from keras_cvx.ops._arrays import namespace
 from keras_cvx.ops.arguments import check_boxes
 
-# Those of Keras that have a relative form.
-_ABSOLUTE = ("xyxy", "yxyx", "xywh", "center_xywh")
-FORMATS = (*_ABSOLUTE, *(f"rel_{name}" for name in _ABSOLUTE))
+# From the four numbers of a format to corners, and from corners to the four numbers.
+_CORNERS = {
+    "xyxy": lambda x0, y0, x1, y1: (x0, y0, x1, y1),
+    "yxyx": lambda y0, x0, y1, x1: (x0, y0, x1, y1),
+    "xywh": lambda x, y, w, h: (x, y, x + w, y + h),
+    "center_xywh": lambda x, y, w, h: (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+    "center_yxhw": lambda y, x, h, w: (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+}
+_NUMBERS = {
+    "xyxy": lambda x0, y0, x1, y1: (x0, y0, x1, y1),
+    "yxyx": lambda x0, y0, x1, y1: (y0, x0, y1, x1),
+    "xywh": lambda x0, y0, x1, y1: (x0, y0, x1 - x0, y1 - y0),
+    "center_xywh": lambda x0, y0, x1, y1: ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0),
+    "center_yxhw": lambda x0, y0, x1, y1: ((y0 + y1) / 2, (x0 + x1) / 2, y1 - y0, x1 - x0),
+}
+# As Keras has them: all but the last in a relative form too.
+FORMATS = (*_CORNERS, *(f"rel_{name}" for name in _CORNERS if name != "center_yxhw"))
 
 
 def area(boxes):
@@ -23,12 +35,15 @@ def area(boxes):
         ValueError: If the last axis is not 4.
 
     Example:
-        >>> ops.convert_to_numpy(area([[0.0, 0.0, 4.0, 2.0], [3.0, 0.0, 1.0, 2.0]])).tolist()
+        >>> area([[0.0, 0.0, 4.0, 2.0], [3.0, 0.0, 1.0, 2.0]]).tolist()
         [8.0, 0.0]
     """
-    boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    xp = namespace(boxes)
+    boxes = xp.cast(xp.convert_to_tensor(boxes), "float32")
     check_boxes(boxes, "boxes")
-    return ops.relu(boxes[..., 2] - boxes[..., 0]) * ops.relu(boxes[..., 3] - boxes[..., 1])
+    width, height = (boxes[..., axis + 2] - boxes[..., axis] for axis in range(2))
+    none = xp.zeros_like(width)
+    return xp.maximum(width, none) * xp.maximum(height, none)
 
 
 def clip(boxes, height, width):
@@ -48,15 +63,15 @@ def clip(boxes, height, width):
         ValueError: If the last axis of `boxes` is not 4.
 
     Example:
-        >>> ops.convert_to_numpy(clip([[-1.0, 2.0, 9.0, 3.0]], height=4, width=8)).tolist()
+        >>> clip([[-1.0, 2.0, 9.0, 3.0]], height=4, width=8).tolist()
         [[0.0, 2.0, 8.0, 3.0]]
     """
-    boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    xp = namespace(boxes, height, width)
+    boxes = xp.cast(xp.convert_to_tensor(boxes), "float32")
     check_boxes(boxes, "boxes")
-    limits = [ops.cast(limit, "float32") for limit in (width, height, width, height)]
-    return ops.stack(
-        [ops.maximum(ops.minimum(boxes[..., i], limits[i]), 0.0) for i in range(4)], axis=-1
-    )
+    limits = [xp.cast(xp.convert_to_tensor(limit), "float32") for limit in (width, height)]
+    sides = [xp.minimum(boxes[..., i], limits[i % 2]) for i in range(4)]
+    return xp.stack([xp.maximum(side, xp.zeros_like(side)) for side in sides], axis=-1)
 
 
 def check_format(bounding_box_format):
@@ -77,14 +92,15 @@ def check_format(bounding_box_format):
 
 
 def convert(boxes, source, target, *, height=None, width=None):
-    """Boxes in another format, by Keras' own converter.
+    """Boxes in another format; NumPy arrays and tensors of any library stay what they are.
 
     Args:
         boxes: Float tensor `(..., 4)` in the format `source`.
         source: One of `FORMATS`.
         target: One of `FORMATS`.
-        height: Height of the image in pixels; needed where exactly one format is relative.
-        width: Width of the image in pixels; likewise.
+        height: Height of the image in pixels, needed where exactly one format is relative: a
+            number, or a tensor that broadcasts with `(...)`.
+        width: Width of the image in pixels, likewise.
 
     Returns:
         Float32 tensor `(..., 4)` in the format `target`.
@@ -94,22 +110,26 @@ def convert(boxes, source, target, *, height=None, width=None):
             axis is not 4.
 
     Example:
-        >>> ops.convert_to_numpy(convert([[1.0, 2.0, 3.0, 4.0]], "xywh", "xyxy")).tolist()
+        >>> convert([[1.0, 2.0, 3.0, 4.0]], "xywh", "xyxy").tolist()
         [[1.0, 2.0, 4.0, 6.0]]
     """
-    boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    xp = namespace(boxes, height, width)
+    boxes = xp.cast(xp.convert_to_tensor(boxes), "float32")
     check_boxes(boxes, "boxes")
     if check_format(source) == check_format(target):
         return boxes
+    corners = _CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4)))
     relative = source.startswith("rel_"), target.startswith("rel_")
-    if all(relative):
-        # Within the relative frame the arithmetic is that of the absolute one; no size is needed.
-        source, target = source.removeprefix("rel_"), target.removeprefix("rel_")
-    elif any(relative) and (height is None or width is None):
-        raise ValueError(
-            f"Boxes in {source!r} become {target!r} only with the image's `height` and `width`. "
-            f"Received: height={height}, width={width}"
-        )
-    return keras.utils.bounding_boxes.convert_format(
-        boxes, source=source, target=target, height=height, width=width
-    )
+    # Within the relative frame the arithmetic is that of the absolute one; no size is needed.
+    if relative[0] != relative[1]:
+        if height is None or width is None:
+            raise ValueError(
+                f"Boxes in {source!r} become {target!r} only with the image's `height` and "
+                f"`width`. Received: height={height}, width={width}"
+            )
+        sides = [xp.cast(xp.convert_to_tensor(side), "float32") for side in (width, height)]
+        corners = [
+            corner * side if relative[0] else corner / side
+            for corner, side in zip(corners, sides * 2, strict=True)
+        ]
+    return xp.stack(_NUMBERS[target.removeprefix("rel_")](*corners), axis=-1)

@@ -1,5 +1,6 @@
 import itertools
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ BOX = {
     "yxyx": (20, 10, 30, 50),
     "xywh": (10, 20, 40, 10),
     "center_xywh": (30, 25, 40, 10),
+    "center_yxhw": (25, 30, 10, 40),
 }
 # In an image 100 pixels high and 200 wide.
 SCALE = {"xyxy": (200, 100, 200, 100), "yxyx": (100, 200, 100, 200)}
@@ -36,6 +38,12 @@ def test_no_boxes(function):
 def test_every_format_to_every_other(source, target):
     got = convert(in_format(source), source, target, height=100, width=200)
     np.testing.assert_allclose(ops.convert_to_numpy(got), in_format(target), rtol=1e-6)
+    keras_has = keras.utils.bounding_boxes.convert_format(
+        in_format(source), source, target, height=100, width=200
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(got), ops.convert_to_numpy(keras_has), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("target", FORMATS)
@@ -56,8 +64,8 @@ def test_sizes_of_each_image():
         boxes,
         "rel_xyxy",
         "xyxy",
-        height=ops.convert_to_tensor([[[4.0]], [[8.0]]]),
-        width=ops.convert_to_tensor([[[2.0]], [[6.0]]]),
+        height=ops.convert_to_tensor([[4.0], [8.0]]),
+        width=ops.convert_to_tensor([[2.0], [6.0]]),
     )
     assert ops.convert_to_numpy(got).tolist() == [[[1, 2, 2, 4]], [[3, 4, 6, 8]]]
 

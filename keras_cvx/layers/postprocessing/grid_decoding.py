@@ -51,8 +51,8 @@ class GridDecoding(keras.layers.Layer):
             clip(boxes, height, width),
             "xyxy",
             self.bounding_box_format,
-            height=height[..., None],
-            width=width[..., None],
+            height=height,
+            width=width,
         )
         return boxes, scores
 

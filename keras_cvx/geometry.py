@@ -1,0 +1,397 @@
+"""How an image was moved: an exact record of it, and the way there and back.
+
+A record is a dictionary of four float32 arrays `(..., 2)`, height before width, in pixels:
+
+- `"source_size"`: the size of the original image;
+- `"content_size"`: the size to which all of the original image was resized;
+- `"offset"`: where its upper left corner then lies in the target, negative if it was cut off there;
+- `"target_size"`: the size of the result.
+
+Whatever resizes, pads and crops is of this form, and so is one after another. The leading axes are
+those of the images, none for a single one. Being a dictionary of arrays, a record goes through
+`tf.data`, batching and a functional model like any other part of a sample.
+
+The functions take NumPy arrays, numbers, and tensors of any backend, TensorFlow's under another
+one included, and answer in kind.
+"""
+
+import numpy as np
+
+from keras_cvx.ops._arrays import namespace
+
+FIELDS = ("source_size", "content_size", "offset", "target_size")
+
+# Rows and columns that are left before the image, as shares of those that are free.
+POSITIONS = {
+    "center": (0.5, 0.5),
+    "top_left": (0.0, 0.0),
+    "top_right": (0.0, 1.0),
+    "bottom_left": (1.0, 0.0),
+    "bottom_right": (1.0, 1.0),
+}
+
+
+def resize(source_size, target_size):
+    """Record of an image that is stretched to another size.
+
+    Args:
+        source_size: Height and width in pixels: a pair, or an array `(..., 2)`.
+        target_size: Likewise.
+
+    Returns:
+        The record.
+
+    Example:
+        >>> transform_boxes([[2.0, 2.0, 4.0, 4.0]], resize((4, 8), (8, 8))).tolist()
+        [[2.0, 4.0, 4.0, 8.0]]
+    """
+    return _record(source_size, target_size, (0.0, 0.0), target_size)
+
+
+def resize_with_pad(source_size, target_size, *, pad_position="center", allow_upscale=True):
+    """Record of an image that is resized to fit, its aspect ratio kept, and padded.
+
+    The content has the size that `tf.image.resize_with_pad` gives it, to the last bit: its
+    arithmetic is in float32, which for some sizes makes the content one pixel smaller than the
+    target. Unlike there it has at least one row and one column.
+
+    Args:
+        source_size: Height and width in pixels: a pair, or an array `(..., 2)`.
+        target_size: Likewise.
+        pad_position: Where the image lies: `"center"`, or the corner that it touches,
+            `"top_left"`, `"top_right"`, `"bottom_left"` or `"bottom_right"`.
+        allow_upscale: Whether an image smaller than the target is enlarged.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: If the position is unknown.
+
+    Example:
+        >>> resize_with_pad((50, 100), (64, 64))["offset"].tolist()
+        [16.0, 0.0]
+    """
+    before = POSITIONS[check_position(pad_position)]
+    xp, source, target = _pairs(source_size, target_size)
+    ratio = xp.maximum(source[0] / target[0], source[1] / target[1])
+    if not allow_upscale:
+        ratio = xp.maximum(ratio, xp.ones_like(ratio))
+    content = [xp.maximum(xp.floor(side / ratio), xp.ones_like(ratio)) for side in source]
+    offset = [
+        xp.floor((whole - side) * share)
+        for whole, side, share in zip(target, content, before, strict=True)
+    ]
+    return _record(source, content, offset, target)
+
+
+def crop_or_pad(source_size, target_size, *, offset=None):
+    """Record of an image that keeps its scale and is cropped or padded, each axis as it needs.
+
+    Args:
+        source_size: Height and width in pixels: a pair, or an array `(..., 2)`.
+        target_size: Likewise.
+        offset: Row and column of the target where the image's upper left corner lies, whole
+            pixels, negative where it is cropped. None centres the image, as
+            `tf.image.resize_with_crop_or_pad` does.
+
+    Returns:
+        The record.
+
+    Example:
+        >>> crop_or_pad((5, 2), (2, 6))["offset"].tolist()
+        [-1.0, 2.0]
+    """
+    xp, source, target = _pairs(source_size, target_size)
+    if offset is None:
+        free = [whole - side for whole, side in zip(target, source, strict=True)]
+        # Half of what is missing or too much, rounded towards zero.
+        offset = [xp.where(x < 0, -xp.floor(-x / 2), xp.floor(x / 2)) for x in free]
+    return _record(source, source, offset, target)
+
+
+def crop_and_resize(source_size, box, target_size):
+    """Record of a region of an image that becomes the whole of the target.
+
+    Args:
+        source_size: Height and width in pixels: a pair, or an array `(..., 2)`.
+        box: The region `(..., 4)`, corners `x0, y0, x1, y1` in pixels of the source, of a positive
+            area. It may reach outside the image.
+        target_size: As `source_size`.
+
+    Returns:
+        The record.
+
+    Example:
+        >>> crop = crop_and_resize((8, 8), (4.0, 0.0, 8.0, 4.0), (8, 8))
+        >>> transform_points([[4.0, 4.0], [8.0, 0.0]], crop).tolist()
+        [[0.0, 8.0], [8.0, 0.0]]
+    """
+    box = _float32(box, namespace(box))
+    low, high = (box[..., 1], box[..., 0]), (box[..., 3], box[..., 2])
+    _, source, target, low, high = _pairs(source_size, target_size, low, high)
+    content, offset = [], []
+    for axis in range(2):
+        side = high[axis] - low[axis]
+        content.append(source[axis] * target[axis] / side)
+        offset.append(-low[axis] * target[axis] / side)
+    return _record(source, content, offset, target)
+
+
+def compose(first, second):
+    """Record of two movements, one after the other.
+
+    Args:
+        first: The record of the earlier one.
+        second: The record of the later one, whose source is the target of the first.
+
+    Returns:
+        The record from the source of the first to the target of the second.
+
+    Example:
+        >>> both = compose(resize((4, 8), (8, 8)), crop_or_pad((8, 8), (4, 4)))
+        >>> both["content_size"].tolist(), both["offset"].tolist()
+        ([8.0, 8.0], [-2.0, -2.0])
+    """
+    xp = namespace(*first.values(), *second.values())
+    first, second = (
+        {name: _float32(record[name], xp) for name in FIELDS} for record in (first, second)
+    )
+    content, source = second["content_size"], second["source_size"]
+    return {
+        "source_size": first["source_size"],
+        "content_size": first["content_size"] * content / source,
+        "offset": first["offset"] * content / source + second["offset"],
+        "target_size": second["target_size"],
+    }
+
+
+def transform_points(points, geometry):
+    """Where points of the source lie in the target.
+
+    Args:
+        points: Float array `(..., N, 2)`, x and y in pixels.
+        geometry: Record of `(..., 2)`.
+
+    Returns:
+        Float32 array `(..., N, 2)`.
+
+    Raises:
+        ValueError: If the shapes do not go together.
+    """
+    _, points, source, content, offset = _prepared(points, "points", 2, geometry)
+    return points * content / source + offset
+
+
+def restore_points(points, geometry):
+    """Where points of the target lie in the source: the inverse of `transform_points`.
+
+    Args:
+        points: Float array `(..., N, 2)`, x and y in pixels.
+        geometry: Record of `(..., 2)`.
+
+    Returns:
+        Float32 array `(..., N, 2)`.
+
+    Raises:
+        ValueError: If the shapes do not go together.
+    """
+    _, points, source, content, offset = _prepared(points, "points", 2, geometry)
+    return (points - offset) * source / content
+
+
+def transform_boxes(boxes, geometry):
+    """Where boxes of the source lie in the target; they may reach outside it.
+
+    Args:
+        boxes: Float array `(..., N, 4)`, corners `x0, y0, x1, y1` in pixels. Padded rows, whose
+            numbers are all −1, stay as they are.
+        geometry: Record of `(..., 2)`.
+
+    Returns:
+        Float32 array `(..., N, 4)`.
+
+    Raises:
+        ValueError: If the shapes do not go together.
+
+    Example:
+        >>> record = resize_with_pad((50, 100), (64, 64), allow_upscale=False)
+        >>> transform_boxes([[0.0, 0.0, 100.0, 50.0]], record).tolist()
+        [[0.0, 16.0, 64.0, 48.0]]
+    """
+    xp, boxes, source, content, offset = _prepared(boxes, "boxes", 4, geometry)
+    return _except_padding(xp, boxes, boxes * content / source + offset)
+
+
+def restore_boxes(boxes, geometry, *, clip=True):
+    """Where boxes of the target, detections for instance, lie in the source.
+
+    Args:
+        boxes: Float array `(..., N, 4)`, corners `x0, y0, x1, y1` in pixels. Padded rows, whose
+            numbers are all −1, stay as they are.
+        geometry: Record of `(..., 2)`.
+        clip: Whether boxes are cut to the source image.
+
+    Returns:
+        Float32 array `(..., N, 4)`. Without `clip`, the inverse of `transform_boxes`.
+
+    Raises:
+        ValueError: If the shapes do not go together.
+
+    Example:
+        >>> record = resize_with_pad((50, 100), (64, 64))
+        >>> restore_boxes([[0.0, 8.0, 32.0, 32.0]], record).tolist()
+        [[0.0, 0.0, 50.0, 25.0]]
+    """
+    xp, boxes, source, content, offset = _prepared(boxes, "boxes", 4, geometry)
+    restored = (boxes - offset) * source / content
+    if clip:
+        restored = xp.maximum(xp.minimum(restored, source), xp.zeros_like(restored))
+    return _except_padding(xp, boxes, restored)
+
+
+def transform_mask(mask, geometry, *, fill_value=255):
+    """A mask of the source, moved to the target pixel by pixel (nearest neighbour).
+
+    Args:
+        mask: NumPy array `(H, W)` or `(H, W, channels)` of one image.
+        geometry: Record of one image, `(2,)`.
+        fill_value: What pixels get that come from outside the source.
+
+    Returns:
+        NumPy array of the target's size and the mask's dtype.
+
+    Raises:
+        ValueError: If the mask is not of the source's size.
+    """
+    mask, record = _mask(mask, geometry, "source_size")
+    size = record["target_size"].astype(int)
+    scale = record["source_size"] / record["content_size"]
+    places = [
+        np.floor((np.arange(n, dtype="float32") + np.float32(0.5) - low) * step).astype(int)
+        for n, low, step in zip(size, record["offset"], scale, strict=True)
+    ]
+    return _sampled(mask, places, fill_value)
+
+
+def restore_mask(mask, geometry, *, fill_value=255):
+    """A mask of the target, a segmentation for instance, moved back to the source.
+
+    Args:
+        mask: NumPy array `(H, W)` or `(H, W, channels)` of one image.
+        geometry: Record of one image, `(2,)`.
+        fill_value: What pixels get that the target does not show.
+
+    Returns:
+        NumPy array of the source's size and the mask's dtype.
+
+    Raises:
+        ValueError: If the mask is not of the target's size.
+    """
+    mask, record = _mask(mask, geometry, "target_size")
+    size = record["source_size"].astype(int)
+    scale = record["content_size"] / record["source_size"]
+    places = [
+        np.floor((np.arange(n, dtype="float32") + np.float32(0.5)) * step + low).astype(int)
+        for n, low, step in zip(size, record["offset"], scale, strict=True)
+    ]
+    return _sampled(mask, places, fill_value)
+
+
+def check_position(pad_position):
+    """Returns `pad_position` if it is one of `POSITIONS`.
+
+    Args:
+        pad_position: Any object.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if pad_position not in POSITIONS:
+        raise ValueError(
+            f"`pad_position` must be one of {tuple(POSITIONS)}. "
+            f"Received: pad_position={pad_position!r}"
+        )
+    return pad_position
+
+
+def _float32(x, xp):
+    return xp.cast(xp.convert_to_tensor(x), "float32")
+
+
+def _pairs(*sizes):
+    """The namespace of all, and each as a pair of float32 arrays of it."""
+    pairs = [
+        size if isinstance(size, (tuple, list)) else (size[..., 0], size[..., 1]) for size in sizes
+    ]
+    xp = namespace(*(side for pair in pairs for side in pair))
+    return xp, *(
+        [xp.cast(xp.convert_to_tensor(side), "float32") for side in pair] for pair in pairs
+    )
+
+
+def _record(*fields):
+    """A record of its fields, each an array `(..., 2)` or a pair, in a common shape."""
+    xp, *pairs = _pairs(*fields)
+    # A zero with the leading axes of all.
+    common = sum(xp.zeros_like(side) for pair in pairs for side in pair)
+    stacked = [xp.stack([side + common for side in pair], -1) for pair in pairs]
+    return dict(zip(FIELDS, stacked, strict=True))
+
+
+def _prepared(coordinates, name, width, geometry):
+    """The namespace, coordinates `(..., N, width)`, and a record's fields in their order of axes.
+
+    The fields are source size, content size and offset, `(..., 1, width)` as x, y or x, y, x, y.
+    """
+    if not isinstance(geometry, dict) or not set(FIELDS) <= set(geometry):
+        raise ValueError(
+            f"`geometry` must be a record with the keys {FIELDS}. Received: {geometry!r}"
+        )
+    xp = namespace(coordinates, *geometry.values())
+    coordinates = _float32(coordinates, xp)
+    shape = tuple(coordinates.shape)
+    if len(shape) < 2 or shape[-1] != width:
+        raise ValueError(f"`{name}` must be of shape (..., N, {width}). Received: {shape}")
+    images = tuple(geometry["offset"].shape)[:-1]
+    together = len(images) in (0, len(shape) - 2) and all(
+        mine == theirs or None in (mine, theirs)
+        for mine, theirs in zip(shape, images, strict=False)
+    )
+    if not together:
+        raise ValueError(
+            "`geometry` must hold one record, or one for each of the images of "
+            f"`{name}`. Received: records of {images}, and {name} of shape {shape}"
+        )
+    axes = (1, 0) * (width // 2)
+    fields = [_float32(geometry[field], xp) for field in FIELDS[:3]]
+    stacked = [xp.stack([field[..., axis] for axis in axes], -1) for field in fields]
+    return xp, coordinates, *(xp.expand_dims(field, -2) for field in stacked)
+
+
+def _except_padding(xp, boxes, moved):
+    padding = xp.expand_dims(xp.all(boxes == -1.0, axis=-1), -1)
+    return xp.where(padding, -xp.ones_like(moved), moved)
+
+
+def _mask(mask, geometry, size):
+    """A mask and a record as NumPy arrays, which must agree."""
+    mask = np.asarray(mask)
+    record = {name: np.asarray(geometry[name], "float32") for name in FIELDS}
+    expected = tuple(record[size].astype(int).tolist())
+    if record[size].ndim != 1 or mask.ndim not in (2, 3) or mask.shape[:2] != expected:
+        raise ValueError(
+            f"`mask` must be of one image, (H, W) or (H, W, channels), and of the size of "
+            f"`geometry[{size!r}]`. Received: mask of shape {mask.shape}, size {expected}"
+        )
+    return mask, record
+
+
+def _sampled(mask, places, fill_value):
+    """`mask[rows][:, columns]`, with `fill_value` at places outside."""
+    inside = [(place >= 0) & (place < n) for place, n in zip(places, mask.shape, strict=False)]
+    result = np.full((len(places[0]), len(places[1]), *mask.shape[2:]), fill_value, mask.dtype)
+    result[np.ix_(*inside)] = mask[
+        np.ix_(*(place[ok] for place, ok in zip(places, inside, strict=True)))
+    ]
+    return result

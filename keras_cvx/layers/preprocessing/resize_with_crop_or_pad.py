@@ -1,0 +1,58 @@
+"""A centred crop where an image is too large, padding where it is too small."""
+
+from keras_cvx import geometry, plugins
+from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.ops.boxes import area, clip
+
+
+@plugins.register("ResizeWithCropOrPad", kind="layer")
+class ResizeWithCropOrPad(GeometricLayer):
+    """Crops or pads each axis of an image around its centre; nothing is scaled.
+
+    The pixels are those of `tf.image.resize_with_crop_or_pad`. Boxes are clipped to what is left,
+    and one that keeps less than `min_visible` of its area becomes a padded row of −1.
+    `GeometricLayer` describes what the layer can be called with.
+
+    Args:
+        height: Positive integer, the height of the result in pixels.
+        width: Positive integer, its width.
+        min_visible: Float in `[0, 1]`, the least share of its area that a box must keep. One that
+            keeps nothing never stays.
+        fill_value: Number for the padded pixels.
+        mask_fill_value: Integer for the padded pixels of a mask.
+        bounding_box_format: Format of the boxes, as Keras names it; needed where there are boxes.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        **kwargs: As for every Keras layer (`name`, `dtype`).
+
+    Raises:
+        ValueError: If an argument is out of its range, an image or mask of another rank or size,
+            or the sample has boxes and the layer no `bounding_box_format`.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.arange(5.0).reshape(1, 5, 1)
+        >>> ResizeWithCropOrPad(2, 3)(image)[..., 0].tolist()
+        [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, height, width, *, min_visible=0.0, **kwargs):
+        super().__init__(height, width, **kwargs)
+        if not 0 <= min_visible <= 1:
+            raise ValueError(
+                f"`min_visible` must be in [0, 1]. Received: min_visible={min_visible}"
+            )
+        self.min_visible = min_visible
+
+    def record(self, source_size):
+        return geometry.crop_or_pad(source_size, (self.height, self.width))
+
+    def keep(self, boxes):
+        clipped = clip(boxes, self.height, self.width)
+        whole, left = area(boxes), area(clipped)
+        return clipped, (left > 0) & (left >= self.min_visible * whole)
+
+    def get_config(self):
+        config = super().get_config()
+        # Nothing is resampled.
+        del config["interpolation"], config["antialias"]
+        return {**config, "min_visible": self.min_visible}

@@ -1,0 +1,223 @@
+"""Where arrays come from: NumPy, the backend of Keras, or TensorFlow beside another backend.
+
+Preprocessing runs in three places: on NumPy arrays in the workers of a loader, on TensorFlow's
+tensors in `tf.data`, whatever the backend, and on the backend's own in a model. The same lines
+serve all three with the functions of `namespace`.
+"""
+
+import functools
+import sys
+import types
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def namespace(*arrays):
+    """The functions that these arrays take, by the names of `keras.ops`.
+
+    Args:
+        *arrays: NumPy arrays, numbers, nested lists of them, or tensors; None is passed over.
+
+    Returns:
+        `keras.ops` if a tensor of the backend or a symbolic one is among them; else a namespace of
+        TensorFlow's if one of its tensors is; else one of NumPy's.
+    """
+    if any(is_of_keras(array) for array in arrays):
+        return ops
+    if any(is_tensorflow(array) for array in arrays):
+        return _tensorflow()
+    return _NUMPY
+
+
+def is_of_keras(array):
+    """Whether `array` is a tensor of the backend of Keras, or a symbolic one."""
+    return ops.is_tensor(array) or isinstance(array, keras.KerasTensor)
+
+
+def is_tensorflow(array):
+    """Whether `array` is a tensor of TensorFlow, a ragged one included; it is not imported."""
+    tensorflow = sys.modules.get("tensorflow")
+    # In the midst of its own import it has no such function yet.
+    return hasattr(tensorflow, "is_tensor") and tensorflow.is_tensor(array)
+
+
+def is_ragged(array):
+    """Whether `array` is a `tf.RaggedTensor`."""
+    return is_tensorflow(array) and hasattr(array, "ragged_rank")
+
+
+def dense(array):
+    """An array of rows of several lengths, padded with −1: a list of arrays, or a ragged tensor.
+
+    Args:
+        array: What is neither is returned.
+    """
+    if is_ragged(array):
+        return array.to_tensor(-1)
+    if not isinstance(array, (list, tuple)) or not all(hasattr(row, "shape") for row in array):
+        return array
+    xp = namespace(*array)
+    most = max((row.shape[0] for row in array), default=0)
+    return xp.stack(
+        [
+            xp.pad(
+                row,
+                [(0, most - row.shape[0])] + [(0, 0)] * (len(row.shape) - 1),
+                constant_values=-1,
+            )
+            for row in array
+        ]
+    )
+
+
+def map_ragged(function, sample):
+    """Applies a function to each image of a ragged batch, in one trace.
+
+    Args:
+        function: Function of a dictionary of tensors of one image, to another with results of
+            static shapes.
+        sample: Ragged tensor of images, or a dictionary that holds one as `"images"`; whatever
+            else is in it is ragged or dense, one row an image.
+
+    Returns:
+        The results, in batches.
+    """
+    import tensorflow as tf
+
+    def of_one(elements):
+        # Each element is ragged by one axis less.
+        return function(
+            tf.nest.map_structure(lambda x: x.to_tensor() if is_ragged(x) else x, elements)
+        )
+
+    if isinstance(sample, dict) and "bounding_boxes" in sample:
+        boxes = sample["bounding_boxes"]
+        sample = {**sample, "bounding_boxes": {name: dense(x) for name, x in boxes.items()}}
+    # What one image gives, found by tracing; ragged tensors are leaves here.
+    one = [tf.TensorSpec(x.shape[1:], x.dtype) for x in tf.nest.flatten(sample)]
+    traced = tf.function(of_one).get_concrete_function(tf.nest.pack_sequence_as(sample, one))
+    signature = tf.nest.map_structure(
+        lambda x: tf.TensorSpec(x.shape, x.dtype), traced.structured_outputs
+    )
+    return tf.map_fn(of_one, sample, fn_output_signature=signature)
+
+
+_NUMPY = types.SimpleNamespace(
+    abs=np.abs,
+    all=np.all,
+    broadcast_to=np.broadcast_to,
+    cast=lambda x, dtype: np.asarray(x).astype(dtype),
+    concatenate=np.concatenate,
+    convert_to_tensor=np.asarray,
+    expand_dims=np.expand_dims,
+    floor=np.floor,
+    logical_and=np.logical_and,
+    logical_not=np.logical_not,
+    maximum=np.maximum,
+    minimum=np.minimum,
+    moveaxis=np.moveaxis,
+    ones_like=np.ones_like,
+    pad=lambda x, width, constant_values=0: np.pad(x, width, constant_values=constant_values),
+    reshape=np.reshape,
+    round=np.rint,
+    shape=np.shape,
+    squeeze=np.squeeze,
+    stack=np.stack,
+    take=np.take,
+    where=np.where,
+    zeros_like=np.zeros_like,
+)
+
+
+@functools.cache
+def _tensorflow():
+    import tensorflow as tf
+
+    def shape(x):
+        """Python integers where static, tensors elsewhere, as `keras.ops.shape` has it."""
+        dynamic = tf.shape(x)
+        return tuple(dynamic[i] if size is None else size for i, size in enumerate(x.shape))
+
+    return types.SimpleNamespace(
+        abs=tf.abs,
+        all=lambda x, axis=None: tf.reduce_all(x, axis),
+        broadcast_to=tf.broadcast_to,
+        cast=tf.cast,
+        concatenate=tf.concat,
+        convert_to_tensor=tf.convert_to_tensor,
+        expand_dims=tf.expand_dims,
+        floor=tf.floor,
+        logical_and=tf.logical_and,
+        logical_not=tf.logical_not,
+        maximum=tf.maximum,
+        minimum=tf.minimum,
+        moveaxis=tf.experimental.numpy.moveaxis,
+        ones_like=tf.ones_like,
+        pad=lambda x, width, constant_values=0: tf.pad(x, width, constant_values=constant_values),
+        reshape=tf.reshape,
+        resize=lambda x, size, interpolation, antialias: tf.image.resize(
+            x, size, method=interpolation, antialias=antialias
+        ),
+        round=tf.round,
+        shape=shape,
+        squeeze=tf.squeeze,
+        stack=tf.stack,
+        take=lambda x, indices, axis: tf.gather(x, indices, axis=axis),
+        where=tf.where,
+        zeros_like=tf.zeros_like,
+    )
+
+
+def native_resize(images, interpolation, antialias, *, static):
+    """The fast function of this library that resizes as TensorFlow does, or None.
+
+    Args:
+        images: Array or tensor `(..., H, W, C)`.
+        interpolation: One of `ops.resizing.INTERPOLATIONS`.
+        antialias: Boolean.
+        static: Whether all sizes are known.
+
+    Returns:
+        Function of the images and a size, or None.
+    """
+    if is_tensorflow(images):
+        # XLA has no kernel for the others. It knows all sizes, and is no matter in `tf.data`.
+        compiles = interpolation == "nearest" or (interpolation == "bilinear" and not antialias)
+        if static and not compiles and keras.backend.backend() == "tensorflow":
+            return None
+        return lambda x, size: _tensorflow().resize(x, size, interpolation, antialias)
+    if isinstance(images, np.ndarray):
+        return None if antialias or interpolation != "bilinear" else _opencv()
+    # JAX rounds the places of the nearest pixels, torch has another cubic kernel and no Lanczos;
+    # and on none but TensorFlow is the cubic kernel one of a table.
+    if interpolation == "bilinear" or (interpolation == "bicubic" and antialias):
+        return lambda x, size: ops.image.resize(
+            ops.cast(x, "float32"), size, interpolation=interpolation, antialias=antialias,
+            data_format="channels_last",
+        )  # fmt: skip
+    return None
+
+
+@functools.cache
+def _opencv():
+    """OpenCV's bilinear function for images of NumPy, or None if it is not installed."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+
+    def resized(images, size):
+        if images.dtype not in (np.uint8, np.float32):
+            images = images.astype("float32")
+        if images.ndim == 4:
+            return (
+                np.stack([resized(image, size) for image in images])
+                if len(images)
+                else (np.empty((0, *size, images.shape[-1]), images.dtype))
+            )
+        result = cv2.resize(images, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return result.reshape(*size, images.shape[-1])
+
+    return resized
