@@ -2,8 +2,6 @@
 
 from keras import ops
 
-from keras_cvx.ops.iou import pairwise_iou
-
 # Candidates settled at a time. Larger blocks mean fewer turns of the loop and more pairs in each.
 _BLOCK = 64
 
@@ -66,77 +64,102 @@ def non_max_suppression(
         count, num_boxes = max_candidates, ops.shape(scores)[1]
     else:
         count = min(max_candidates, num_boxes * num_classes)
-    # A tie costs `top_k` less than an order, and most scores are below the threshold.
-    scores = ops.where(scores > score_threshold, scores, ops.full_like(scores, -float("inf")))
-    confidence, order = ops.top_k(ops.reshape(scores, (-1, num_boxes * num_classes)), count)
+    # Ties cost `top_k` less than an order does, and most scores are below the threshold.
+    scores = ops.where(scores > score_threshold, scores, ops.full_like(scores, score_threshold))
+    scores = ops.reshape(scores, (-1, num_boxes * num_classes))
+    confidence, order = ops.top_k(scores, count)
     order = ops.cast(order, "int32")
-    block = min(_BLOCK, count)
-    blocks = -(-count // block)
-    spare = ((0, 0), (0, blocks * block - count))
-    # Scores are padded below any threshold, so that the spare candidates are never kept.
-    confidence = ops.pad(confidence, spare, constant_values=-float("inf"))
-    order = ops.pad(order, spare)
-    candidates = ops.take_along_axis(boxes, (order // num_classes)[..., None], axis=1)
+    index, label = order // num_classes, order % num_classes
+    passes = confidence > score_threshold
+    # One row a candidate: corners, area, class, which floats hold exactly up to 2 ** 24.
+    x0, y0, x1, y1 = ops.unstack(take_rows(boxes, index), axis=-1)
+    x1, y1 = ops.maximum(x0, x1), ops.maximum(y0, y1)
+    columns = [x0, y0, x1, y1, (x1 - x0) * (y1 - y0), ops.cast(label, "float32")]
     kept, num_kept = _visit(
-        candidates, order % num_classes, confidence,
-        (block, blocks), iou_threshold, score_threshold, max_detections,
+        ops.stack(columns, axis=-1), ops.sum(ops.cast(passes, "int32"), axis=-1),
+        iou_threshold, max_detections,
     )  # fmt: skip
 
     filled = ops.arange(max_detections) < num_kept[:, None]
-    order = ops.take_along_axis(order, kept, axis=1)
-    confidence = ops.take_along_axis(confidence, kept, axis=1)
-    missing = ops.full_like(order, -1)
     return (
-        ops.where(filled, order // num_classes, missing),
-        ops.where(filled, order % num_classes, missing),
-        ops.where(filled, confidence, ops.full_like(confidence, -1.0)),
+        ops.where(filled, take_rows(index, kept), -1),
+        ops.where(filled, take_rows(label, kept), -1),
+        ops.where(filled, take_rows(confidence, kept), -1.0),
         num_kept,
     )
 
 
-def _visit(boxes, labels, confidence, extent, iou_threshold, score_threshold, max_detections):
-    """Ranks `(B, K)` of the candidates kept, and their number `(B,)`."""
-    block, blocks = extent
+def take_rows(x, indices):
+    """Rows of each image; `ops.take_along_axis` takes ten times as long in a TensorFlow graph.
 
-    def in_blocks(x):
-        """(B, M, ...) to (M / block, B, block, ...), to be read by one index."""
-        x = ops.reshape(x, (-1, blocks, block, *x.shape[2:]))
-        return ops.swapaxes(x, 0, 1)
+    Args:
+        x: Tensor `(B, N, ...)`.
+        indices: Int32 tensor `(B, K)` into the N rows.
 
-    boxes_of, labels_of, confidence_of = in_blocks(boxes), in_blocks(labels), in_blocks(confidence)
-    earlier = ops.cast(ops.tril(ops.ones((block, block)), -1), "bool")
+    Returns:
+        Tensor `(B, K, ...)`.
+    """
+    batch, rows = ops.shape(x)[:2]
+    first = rows * ops.cast(ops.arange(batch), "int32")
+    taken = ops.take(ops.reshape(x, (-1, *x.shape[2:])), first[:, None] + indices, axis=0)
+    # JAX loses an axis where there is no image.
+    return ops.reshape(taken, (-1, indices.shape[1], *x.shape[2:]))
+
+
+def _visit(rows, passing, iou_threshold, max_detections):
+    """Ranks `(B, K)` of the candidates kept, and their number `(B,)`.
+
+    Only the first `passing` `(B,)` of an image's rows are candidates.
+    """
+    block = min(_BLOCK, rows.shape[1])
+    count = -(-rows.shape[1] // block) * block
+    rows = ops.pad(rows, ((0, 0), (0, count - rows.shape[1]), (0, 0)))
+    earlier = ops.cast(ops.tril(ops.ones((block, block)), -1), "float32")
+    place, slots = ops.arange(block), ops.arange(max_detections)
+    none = ops.zeros_like(passing)
 
     def unfinished(turn, kept, num_kept):
-        best = ops.take(confidence_of, ops.minimum(turn, blocks - 1), axis=0)[:, 0]
-        open_images = ops.logical_and(num_kept < max_detections, best > score_threshold)
-        return ops.logical_and(turn < blocks, ops.any(open_images))
+        more = ops.logical_and(num_kept < max_detections, turn * block < passing)
+        return ops.any(more)
 
     def settle(turn, kept, num_kept):
-        here, label, score = (
-            ops.take(x, turn, axis=0) for x in (boxes_of, labels_of, confidence_of)
-        )
-        kept_boxes = ops.take_along_axis(boxes, kept[..., None], axis=1)
-        kept_labels = ops.take_along_axis(labels, kept, axis=1)
+        rank = turn * block + place
+        here = take_rows(rows, none[:, None] + rank)
         # The block beside itself and what was kept before, in one comparison.
-        overlap = pairwise_iou(here, ops.concatenate([here, kept_boxes], axis=1)) > iou_threshold
-        same_class = label[:, :, None] == ops.concatenate([label, kept_labels], axis=1)[:, None]
-        rivals = ops.logical_and(overlap, same_class)
-        filled = ops.arange(max_detections) < num_kept[:, None]
-        beaten = ops.any(ops.logical_and(rivals[:, :, block:], filled[:, None]), axis=-1)
-        alive = ops.logical_and(score > score_threshold, ops.logical_not(beaten))
-        alive = _greedy(alive, ops.logical_and(rivals[:, :, :block], earlier))
+        beside = ops.concatenate([here, take_rows(rows, kept)], axis=1)
+        rivals = ops.cast(_rivals(here, beside, iou_threshold), "float32")
+        filled = ops.cast(slots < num_kept[:, None], "float32")
+        beaten = ops.max(rivals[:, :, block:] * filled[:, None], axis=-1)
+        alive = (1.0 - beaten) * ops.cast(rank < passing[:, None], "float32")
+        alive = ops.cast(_greedy(alive, rivals[:, :, :block] * earlier), "int32")
         # Slot of each survivor; the comparison writes it without a scatter.
-        slot = num_kept[:, None] + ops.cumsum(ops.cast(alive, "int32"), axis=-1) - 1
-        written = ops.logical_and(slot[:, :, None] == ops.arange(max_detections), alive[:, :, None])
-        rank = turn * block + ops.arange(block)
-        kept = kept + ops.sum(ops.cast(written, "int32") * rank[:, None], axis=1)
-        num_kept = num_kept + ops.sum(ops.cast(alive, "int32"), axis=-1)
+        slot = alive * (num_kept[:, None] + ops.cumsum(alive, axis=-1)) - 1
+        written = ops.cast(slot[:, :, None] == slots, "int32")
+        kept = kept + ops.sum(written * rank[:, None], axis=1)
+        num_kept = num_kept + ops.sum(alive, axis=-1)
         return turn + 1, kept, ops.minimum(num_kept, max_detections)
 
-    none = ops.zeros_like(labels[:, :1])
-    kept = none + ops.zeros((1, max_detections), "int32")
-    _, kept, num_kept = ops.while_loop(unfinished, settle, (0, kept, none[:, 0]))
-    return kept, num_kept
+    kept = none[:, None] + ops.zeros_like(slots)
+    return ops.while_loop(unfinished, settle, (0, kept, none))[1:]
+
+
+def _rivals(a, b, iou_threshold):
+    """Whether rows are of one class and their IoU exceeds the threshold, `(B, N, M)`.
+
+    As `pairwise_iou`, without what guards its gradient and with half of its operations.
+    """
+    # A TensorFlow graph broadcasts one side and then the other faster than both at once.
+    shape = (ops.shape(a)[0], a.shape[1], b.shape[1])
+    ax0, ay0, ax1, ay1, a_area, a_label = (
+        ops.broadcast_to(x, shape) for x in ops.unstack(ops.expand_dims(a, 2), axis=-1)
+    )
+    bx0, by0, bx1, by1, b_area, b_label = ops.unstack(ops.expand_dims(b, 1), axis=-1)
+    width = ops.minimum(ax1, bx1) - ops.maximum(ax0, bx0)
+    height = ops.minimum(ay1, by1) - ops.maximum(ay0, by0)
+    intersection = ops.relu(width) * ops.relu(height)
+    # The smallest normal float32 keeps an empty union from giving NaN.
+    union = ops.maximum(a_area + b_area - intersection, 2.0**-126)
+    return ops.logical_and(a_label == b_label, intersection / union > iou_threshold)
 
 
 def _greedy(alive, rivals):
@@ -144,14 +167,14 @@ def _greedy(alive, rivals):
 
     A candidate stays if no earlier rival does. Repeating that sentence settles at least one more
     candidate a turn, so that it ends at the only answer, after as many turns as the longest chain.
+    Truth values are 0.0 and 1.0, which TensorFlow handles several times as fast as booleans.
     """
 
     def unsettled(stays, before):
         return ops.any(stays != before)
 
     def repeat(stays, _):
-        suppressed = ops.any(ops.logical_and(rivals, stays[:, None]), axis=-1)
-        return ops.logical_and(alive, ops.logical_not(suppressed)), stays
+        return alive * (1.0 - ops.max(rivals * stays[:, None], axis=-1)), stays
 
     return ops.while_loop(unsettled, repeat, (alive, ops.zeros_like(alive)))[0]
 

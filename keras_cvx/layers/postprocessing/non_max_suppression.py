@@ -6,7 +6,7 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.boxes import check_format, convert
-from keras_cvx.ops.nms import check_shapes, non_max_suppression
+from keras_cvx.ops.nms import check_shapes, non_max_suppression, take_rows
 
 
 @plugins.register("NonMaxSuppression", kind="layer")
@@ -94,7 +94,7 @@ class NonMaxSuppression(keras.layers.Layer):
             # Perhaps no box at all: one row more, so that there is something to take.
             boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
         found = ops.expand_dims(indices >= 0, -1)
-        kept = ops.take_along_axis(boxes, ops.maximum(indices, 0)[..., None], axis=1)
+        kept = take_rows(boxes, ops.maximum(indices, 0))
         return {
             "boxes": ops.where(found, kept, ops.full_like(kept, -1.0)),
             "confidence": confidence,
