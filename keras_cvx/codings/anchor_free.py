@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
@@ -11,17 +12,21 @@ from keras_cvx.ops.assignment import assigned_boxes, near_cells, task_aligned
 from keras_cvx.ops.box_coding import decode_distances, encode_distances
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
 
+# The last step between distances is about e ** 2.5, twelve times, the first.
+_GROWTH = 2.5
+
 
 @plugins.register("AnchorFreeCoding", kind="coding", alias="anchor_free")
 class AnchorFreeCoding(GridCoding):
     """One box a cell and level, without anchors or objectness.
 
     Each side of the box is as far from the cell's centre as the mean of a distribution over
-    `bins` distances says, which are −1, 0, 1, … `bins - 2` strides: the first `4 * bins` channels
-    are its logits for the left, upper, right and lower side. So a box reaches at most `bins - 2`
-    strides to each side. The other C channels are logits, one a class; the score of a class is
-    trained to be the IoU of the box with the object. In every step each object is assigned to the
-    cells that agree with it best (`ops.task_aligned`).
+    `bins` distances says: the first `4 * bins` channels are its logits for the left, upper, right
+    and lower side. The distances, in strides, are −½, 0, and `K (e^(2.5 k / K) − 1) / (e^2.5 − 1)`
+    for k = 1 … K = `bins - 2`, as far as a box can reach: ever closer together towards 0, because
+    IoU forgives an error in proportion to the box. The other C channels are logits, one a class;
+    the score of a class is trained to be the IoU of the box with the object. In every step each
+    object is assigned to the cells that agree with it best (`ops.task_aligned`).
 
     The loss of an image is the binary cross-entropy of its scores, plus `box_weight` times the
     CIoU loss and `distribution_weight` times the distribution focal loss of the assigned boxes,
@@ -41,7 +46,8 @@ class AnchorFreeCoding(GridCoding):
 
     Reference:
         - Feng et al. 2021, TOOD, equations 1 to 5 (assignment, targets).
-        - Li et al. 2020, Generalized Focal Loss, equations 5 and 6 (distribution of a side).
+        - Li et al. 2020, Generalized Focal Loss, equations 5 and 6 (distribution of a side; there
+          the distances are evenly spaced).
         - Zheng et al. 2020, Distance-IoU Loss, equation 10 (CIoU loss).
     """
 
@@ -132,18 +138,30 @@ class AnchorFreeCoding(GridCoding):
 
     def _boxes(self, sides, centers, strides):
         """Corners `(B, A, 4)`, and the logarithm of each side's partition sum `(B, A, 4)`."""
-        distances = ops.arange(self.bins, dtype="float32") - 1.0
         normalizer = ops.logsumexp(sides, axis=-1)
         probabilities = ops.exp(sides - normalizer[..., None])
         # No product of matrices: accelerators would round its factors.
-        mean = ops.sum(probabilities * distances, axis=-1)
+        mean = ops.sum(probabilities * ops.convert_to_tensor(self._distances()), axis=-1)
         return decode_distances(mean, centers, strides), normalizer
 
     def _distribution_loss(self, sides, normalizer, truth, centers, strides):
         """Cross-entropy with the two bins around each true distance, mean of the sides `(B, A)`."""
-        distances = encode_distances(truth, centers, strides)
-        place = ops.clip(distances + 1.0, 0.0, self.bins - 1.0)[..., None]
-        # The share of a bin falls linearly with its distance: 1 at the place, 0 one bin away. The
+        bins = self._distances()
+        distances = ops.clip(
+            encode_distances(truth, centers, strides), float(bins[0]), float(bins[-1])
+        )[..., None]
+        # The share of a bin falls linearly from 1 at its distance to 0 at its neighbours'. The
         # shares sum to 1, so that the partition sum stands outside.
-        share = ops.relu(1.0 - ops.abs(place - ops.arange(self.bins, dtype="float32")))
+        before, after = np.append(bins[0] - 1, bins[:-1]), np.append(bins[1:], bins[-1] + 1)
+        before, after, bins = (ops.convert_to_tensor(x) for x in (before, after, bins))
+        rising, falling = (
+            (distances - neighbour) / (bins - neighbour) for neighbour in (before, after)
+        )
+        share = ops.relu(ops.minimum(rising, falling))
         return ops.mean(normalizer - ops.sum(share * sides, axis=-1), axis=-1)
+
+    def _distances(self):
+        """Distances of the bins in strides: −½, 0, and on in steps that grow to the last."""
+        last = self.bins - 2
+        growth = np.expm1(_GROWTH * np.arange(1, last + 1) / last) / np.expm1(_GROWTH)
+        return np.concatenate([[-0.5, 0.0], last * growth]).astype("float32")

@@ -121,10 +121,11 @@ def _ratio(numerator, denominator):
     """The quotient, and 0 with gradient 0 where the denominator is 0 or below float32's range."""
     positive = denominator >= _SMALLEST
     denominator = ops.where(positive, denominator, ops.ones_like(denominator))
-    # Dividing by the held denominator leaves exactly 1 below: the quotient is the same, and its
-    # gradient never squares a small area, which would overflow.
-    held = ops.stop_gradient(denominator)
-    quotient = (numerator / held) / (denominator / held)
+    # The last two terms are 0 and only carry the gradient, which never squares a small area: that
+    # would overflow. Quotients of quotients would do the same, but XLA rewrites them to products.
+    top, bottom = ops.stop_gradient(numerator), ops.stop_gradient(denominator)
+    held = top / bottom
+    quotient = held + (numerator - top) / bottom - held * ((denominator - bottom) / bottom)
     return ops.where(positive, quotient, ops.zeros_like(quotient))
 
 

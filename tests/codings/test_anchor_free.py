@@ -16,7 +16,9 @@ CELLS = np.concatenate(
 )
 CLASSES, BINS = 3, 7
 CODING = AnchorFreeCoding(bins=BINS)
-DISTANCES = np.arange(BINS) - 1.0  # strides
+# In strides: −½, 0 and on to 5, each step the same number of times the last.
+RATIO = math.exp(2.5 / 5)
+DISTANCES = np.array([-0.5, *(5 * (RATIO**k - 1) / (RATIO**5 - 1) for k in range(6))])
 
 
 def place(outputs, boxes=(), labels=()):
@@ -52,13 +54,14 @@ def distances(cell, box):
 
 def shares(distance):
     """The two neighbouring bins that have `distance` as their mean, and their shares."""
-    place = min(max(distance + 1.0, 0.0), BINS - 1.0)
-    lower = min(int(place), BINS - 2)
-    return {lower: lower + 1 - place, lower + 1: place - lower}
+    distance = min(max(distance, DISTANCES[0]), DISTANCES[-1])
+    lower = max(j for j in range(BINS - 1) if DISTANCES[j] <= distance)
+    upper_share = (distance - DISTANCES[lower]) / (DISTANCES[lower + 1] - DISTANCES[lower])
+    return {lower: 1 - upper_share, lower + 1: upper_share}
 
 
 def sure_and_right(boxes, labels, sure=30.0):
-    """Outputs of one image whose cells in a box predict it; sides at whole strides."""
+    """Outputs of one image whose cells in a box predict it."""
     outputs = np.zeros((len(CELLS), 4 * BINS + CLASSES), "float32")
     outputs[:, 4 * BINS :] = -sure
     for box, label in zip(boxes, labels, strict=True):
@@ -66,7 +69,8 @@ def sure_and_right(boxes, labels, sure=30.0):
             if stride == 8 and box[0] < x < box[2] and box[1] < y < box[3]:
                 outputs[a, 4 * BINS + label] = sure
                 for side, distance in enumerate(distances(CELLS[a], box)):
-                    outputs[a, BINS * side + int(distance) + 1] = sure
+                    for j, share in shares(distance).items():
+                        outputs[a, BINS * side + j] = sure + math.log(max(share, 1e-9))
     return outputs
 
 
@@ -172,15 +176,19 @@ def test_channels():
 
 
 def test_decode():
-    """A sharp distribution says one distance, an even one the middle, −1 is beyond the centre."""
+    """A sharp distribution says one distance, an even one the mean, −½ is beyond the centre."""
     outputs = np.zeros((1, 30, 4 * BINS + 1), "float32")
     for side, index in enumerate((2, 1, 0, 6)):
         outputs[0, 7, BINS * side + index] = 90.0
     outputs[0, 29, -1] = 90.0
     boxes, scores = decode(outputs)
     assert boxes.shape == (1, 30, 4)
-    assert boxes[0, 7].tolist() == [12 - 8, 12, 12 - 8, 12 + 40]
-    np.testing.assert_allclose(boxes[0, 29], [40 - 32, 24 - 32, 40 + 32, 24 + 32], atol=1e-4)
+    near = 8 * DISTANCES[2]
+    np.testing.assert_allclose(boxes[0, 7], [12 - near, 12, 12 - 4, 12 + 40], atol=1e-5)
+    mean = 16 * DISTANCES.mean()
+    np.testing.assert_allclose(
+        boxes[0, 29], [40 - mean, 24 - mean, 40 + mean, 24 + mean], atol=1e-4
+    )
     assert scores[0, [7, 29], 0].tolist() == [0.5, 1.0]
 
 
@@ -188,7 +196,7 @@ def test_decode():
 @given(seed=st.integers(0, 2**32 - 1))
 def test_decode_inverts_the_distances(seed):
     rng = np.random.default_rng(seed)
-    reach = rng.uniform(-0.99, BINS - 2.01, (30, 4))
+    reach = rng.uniform(-0.49, BINS - 2.01, (30, 4))
     outputs = np.full((1, 30, 4 * BINS + 1), -90.0)
     for (a, side), distance in np.ndenumerate(reach):
         for j, share in shares(distance).items():
@@ -205,7 +213,8 @@ def test_boxes_of_any_output_are_finite(fill):
 
 
 def test_least_where_sure_and_right():
-    coding = AnchorFreeCoding(top_k=1, bins=BINS)
+    # Between two distances no distribution is sure, so its loss has another least value.
+    coding = AnchorFreeCoding(top_k=1, bins=BINS, distribution_weight=0.0)
     boxes, labels = np.float32([[[4, 4, 20, 20], [28, 12, 44, 28]]]), [[2, 0]]
     right = sure_and_right(boxes[0], labels[0])[None]
     best = loss_of(right, boxes, labels, coding)[0]
@@ -220,6 +229,19 @@ def test_least_where_sure_and_right():
     more = np.concatenate([boxes, [[[4, 12, 20, 28]]]], 1)
     assert loss_of(right, more, [[2, 0, 1]], coding)[0] > best + 0.01
     assert loss_of(right, boxes, [[2, -1]], coding)[0] > best + 1.0
+
+
+def test_least_distribution_has_the_distance_as_its_mean(gradient):
+    coding = AnchorFreeCoding(bins=BINS, box_weight=0.0)
+    boxes, labels = np.float32([[[5, 6, 26, 21]]]), [[1]]
+    right = sure_and_right(boxes[0], labels[0])[None]
+
+    def slope_of(outputs):
+        slope = gradient(lambda x: ops.sum(coding.loss(*place(x, boxes, labels))), outputs)[1]
+        return np.abs(slope[..., : 4 * BINS]).max()
+
+    assert slope_of(right) < 1e-5
+    assert slope_of(np.roll(right, 1, axis=-1)) > 1e-2
 
 
 def test_gradient_pulls_the_box_to_the_object(gradient):

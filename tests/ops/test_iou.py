@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -80,13 +81,16 @@ def test_symmetric_and_bounded(variant, pairs):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("scale", [2.0**-20, 2.0**-8, 2.0**10])
-def test_scale_changes_nothing(variant, scale):
+@pytest.mark.parametrize("scale", [2.0**-42, 2.0**-20, 2.0**-8, 2.0**10, 2.0**40])
+def test_scale_changes_nothing(variant, scale, compiled):
     boxes = np.array([[1, 2, 4, 6], [0, 0, 3, 3], [5, 1, 6, 9]], "float32")
     others = np.array([[2, 2, 6, 5], [1, 1, 2, 2], [5, 1, 6, 9]], "float32")
     expected = ops.convert_to_numpy(elementwise_iou(boxes, others, variant=variant))
-    got = ops.convert_to_numpy(elementwise_iou(boxes * scale, others * scale, variant=variant))
-    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
+    scaled = [ops.convert_to_tensor(np.float32(x * scale)) for x in (boxes, others)]
+    of_variant = partial(elementwise_iou, variant=variant)
+    for function in (of_variant, compiled(of_variant)):
+        got = ops.convert_to_numpy(function(*scaled))
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
