@@ -333,9 +333,12 @@ def _pairs(*sizes):
 def _record(*fields):
     """A record of its fields, each an array `(..., 2)` or a pair, in a common shape."""
     xp, *pairs = _pairs(*fields)
-    # A zero with the leading axes of all.
-    common = sum(xp.zeros_like(side) for pair in pairs for side in pair)
-    stacked = [xp.stack([side + common for side in pair], -1) for pair in pairs]
+    if all(len(side.shape) == 0 for pair in pairs for side in pair):
+        stacked = [xp.stack(pair) for pair in pairs]
+    else:
+        # A zero with the leading axes of all.
+        common = sum(xp.zeros_like(side) for pair in pairs for side in pair)
+        stacked = [xp.stack([side + common for side in pair], -1) for pair in pairs]
     return dict(zip(FIELDS, stacked, strict=True))
 
 

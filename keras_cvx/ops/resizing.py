@@ -101,10 +101,9 @@ def saturate(images, dtype):
         >>> saturate(np.float32([-0.6, 1.6, 300.0]), "uint8").tolist()
         [0, 2, 255]
     """
-    xp = _arrays.namespace(images)
-    name = _name(dtype)
-    if _name(images.dtype) == name:
+    if images.dtype == dtype:
         return images
+    xp, name = _arrays.namespace(images), _name(dtype)
     if "int" in name:
         limits = np.iinfo(name)
         # The largest float32 below 2 ** 31 and so on, so that the cast cannot wrap around.
