@@ -190,6 +190,42 @@ def test_images_without_objects(coding, rows):
     assert all(np.all(np.isfinite(w)) for w in detector.get_weights())
 
 
+def test_number_of_rows_that_varies(trained, data):
+    """Padding to the batch, as `padded_batch` makes it, down to no rows at all."""
+    images, truth = data
+    widths, shapes = (6, 4, 0), {"boxes": (4,), "labels": ()}
+
+    def padded(rows):
+        return {
+            key: np.full((len(images), rows, *shape), -1, truth[key].dtype)
+            for key, shape in shapes.items()
+        }
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return len(widths)
+
+        def __getitem__(self, index):
+            part = {key: value[16 * index :][:16] for key, value in padded(widths[index]).items()}
+            for key, value in part.items():
+                value[:, :2] = truth[key][16 * index :][:16, : widths[index]]
+            return images[16 * index :][:16], part
+
+    detector, _ = trained
+    expected = detector.evaluate(*data, batch_size=16, verbose=0, return_dict=True)
+    for rows in (6, 4):
+        wide = padded(rows)
+        for key, value in wide.items():
+            value[:, :2] = truth[key]
+        scores = detector.evaluate(images, wide, batch_size=16, verbose=0, return_dict=True)
+        assert scores == pytest.approx(expected, abs=1e-5)
+    other = GridDetector.from_config(detector.get_config())
+    other.compile(optimizer=keras.optimizers.Adam(1e-3))
+    history = other.fit(Batches(), validation_data=Batches(), epochs=2, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert np.all(np.isfinite(history["val_AP"]))
+
+
 def test_compiled_by_xla(data):
     if keras.backend.backend() == "torch":
         pytest.skip("torch has no XLA here")
