@@ -280,6 +280,10 @@ class GridDetector(keras.Model):
     def export(self, filepath, *args, **kwargs):
         """Exports the inference graph, from images to detections.
 
+        A SavedModel that was written under TensorFlow gives the detections of `predict`. One that
+        was written under JAX cannot be served by TensorFlow 2.21, which does not know the operation
+        that `top_k` becomes; under PyTorch the exporters to SavedModel and ONNX refuse the graph.
+
         Args:
             filepath: Where to write.
             *args: As Keras' `export` takes them.
