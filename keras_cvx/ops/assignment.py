@@ -86,8 +86,10 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
         return candidates, ops.sum(overlaps, axis=1)
     if overlaps.shape[1] is None:
         # Perhaps no object at all: one without candidates more, so that a cell has a winner.
-        more = [ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (overlaps, scores, candidates)]
-        taken, targets = _task_aligned(*more, top_k, alpha, beta)
+        overlaps, scores, candidates = (
+            ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (overlaps, scores, candidates)
+        )
+        taken, targets = _task_aligned(overlaps, scores, candidates, top_k, alpha, beta)
         return taken[:, :-1], targets
     return _task_aligned(overlaps, scores, candidates, top_k, alpha, beta)
 

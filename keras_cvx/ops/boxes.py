@@ -120,7 +120,7 @@ def convert(boxes, source, target, *, height=None, width=None):
     check_boxes(boxes, "boxes")
     if check_format(source) == check_format(target):
         return boxes
-    corners = _CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4)))
+    corners = list(_CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4))))
     relative = source.startswith("rel_"), target.startswith("rel_")
     # Within the relative frame the arithmetic is that of the absolute one; no size is needed.
     if relative[0] != relative[1]:
