@@ -348,6 +348,8 @@ def _unknown(identifier, name, package, kind):
     near = difflib.get_close_matches(name, names, n=1) or [
         spellings[spelling] for spelling in difflib.get_close_matches(name.lower(), spellings, n=1)
     ]
+    if package == OWN:
+        near = _elsewhere(name, kind) or near
     hint = f" Did you mean {near[0]!r}?" if near else ""
     what = f"plugin of kind {kind!r}" if kind else "plugin"
     return (
@@ -356,6 +358,12 @@ def _unknown(identifier, name, package, kind):
         f"installed entry points: {sorted(entry_points())}."
         f"{_NOT_FROM_A_FILE if _reading_a_file.get() else ''}"
     )
+
+
+def _elsewhere(name, kind):
+    """Plugins that have this very name or alias in any namespace, each as one asks for it."""
+    split = [(*plugin.name.split(">", 1), plugin.alias) for plugin in registered(kind)]
+    return [f"{package}>{name}" for package, *names in split if name in names]
 
 
 def _registered_names(config):

@@ -188,6 +188,16 @@ def test_unknown(name, kind, message):
         plugins.lookup(name, kind)
 
 
+def test_unknown_here_and_known_in_another_namespace():
+    for package, alias in (("you", "middle"), ("me", "half")):
+        plugins.register("Halve", kind="layer", package=package, alias=alias)(make("Halve"))
+    for name, known in (("half", "me>half"), ("middle", "you>middle"), ("Halve", "me>Halve")):
+        with pytest.raises(ValueError, match=f"named '{name}'. Did you mean '{known}'"):
+            plugins.lookup(name)
+    with pytest.raises(ValueError, match=r"named 'half'. Available"):
+        plugins.lookup("half", kind="loss")
+
+
 def test_look_up_takes_strings():
     with pytest.raises(TypeError, match=r"`identifier` must be a string. Received: 3"):
         plugins.lookup(3)

@@ -27,7 +27,8 @@ class FeatureExtractor(keras.Model):
 
     Raises:
         ValueError: If the backbone is not functional or not of images, or has no feature map of a
-            stride; the message lists the strides that it has. If the data format is unknown.
+            stride; the message lists the strides that it has, and says if there may be others in a
+            nested model, where none is seen. If the data format is unknown.
 
     Example:
         >>> inputs = keras.Input((64, 64, 3))
@@ -45,7 +46,7 @@ class FeatureExtractor(keras.Model):
         if missing or not strides:
             raise ValueError(
                 f"`strides` must be among those of the backbone {backbone.name!r}, which are "
-                f"{sorted(taps)}. Received: strides={strides}"
+                f"{sorted(taps)}. Received: strides={strides}{_hint_of_nesting(backbone)}"
             )
         super().__init__(
             inputs=backbone.inputs[0], outputs=[taps[stride] for stride in strides], **kwargs
@@ -107,11 +108,9 @@ def measure_strides(model, *, data_format=None):
             f"Received: data_format={data_format!r}"
         )
     spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
-    # A sequential model shows its graph only as a functional one of the same layers.
-    graph = model if hasattr(model, "operations") else keras.Model(model.inputs, model.outputs)
     tensors = [
         tensor
-        for operation in graph.operations
+        for operation in _graph(model).operations
         for tensor in keras.tree.flatten(operation.output)
         if len(tensor.shape) == 4
     ]
@@ -176,6 +175,23 @@ def _common(strides):
     """The stride of both axes, if it is one."""
     vertical, horizontal = strides
     return vertical if vertical == horizontal else None
+
+
+def _hint_of_nesting(model):
+    """What to do where the maps that are missing may lie inside a model within the model."""
+    nested = [x.name for x in _graph(model).operations if isinstance(x, keras.Model)]
+    if not nested:
+        return ""
+    return (
+        f". Feature maps inside the nested models {nested} are not seen: build the backbone on the "
+        "tensors that they get, in one graph, for instance as "
+        "`MobileNetV2(input_tensor=preprocess_input(inputs), include_top=False)`."
+    )
+
+
+def _graph(model):
+    """The model itself; a sequential one shows its graph only as a functional one of its layers."""
+    return model if hasattr(model, "operations") else keras.Model(model.inputs, model.outputs)
 
 
 def _has_graph(model):

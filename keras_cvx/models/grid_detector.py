@@ -4,7 +4,6 @@ import functools
 import inspect
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
@@ -12,8 +11,16 @@ from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
+from keras_cvx.models._checks import (
+    check_agreement,
+    check_image_shape,
+    check_registered,
+    check_weights,
+    checked_truth,
+    image_weights,
+)
 from keras_cvx.ops.boxes import check_format
-from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
+from keras_cvx.ops.ground_truth import unpack_ground_truth
 
 
 @plugins.register("GridDetector", kind="model")
@@ -37,9 +44,16 @@ class GridDetector(keras.Model):
             format; a `NonMaxSuppression` with its defaults if None. It can be replaced later.
         **kwargs: As for every Keras model (`name`, `trainable`).
 
+    Attributes:
+        backbone: The backbone, as it was given.
+        head: The head's layer.
+        decoding: The `GridDecoding` layer, from raw predictions to boxes and scores.
+        non_max_suppression: The suppression's layer, which can be replaced.
+        inference_model: Functional model from images to detections; it shares all weights.
+
     Raises:
-        ValueError: If the backbone has no such strides, an argument is out of its range, or an
-            image's side is no multiple of the largest stride.
+        ValueError: If the backbone has no such strides, an argument is out of its range, the class
+            of a part is not registered, or an image's side is no multiple of the largest stride.
 
     Example:
         ```python
@@ -47,6 +61,18 @@ class GridDetector(keras.Model):
         detector.compile(optimizer=keras.optimizers.AdamW(2e-3))
         detector.fit(images, {"boxes": boxes, "labels": labels}, epochs=8)
         detector.predict(images)["boxes"]
+        ```
+
+        The trained backbone in a detector of other classes, frozen at first:
+
+        ```python
+        other = keras_cvx.models.GridDetector(detector.backbone, num_classes=3)
+        other.backbone.trainable = False
+        other.compile()
+        other.fit(others, truth, epochs=2)
+        other.backbone.trainable = True
+        other.compile(optimizer=keras.optimizers.AdamW(1e-4))  # again, or nothing changes
+        other.fit(others, truth, epochs=8)
         ```
     """
 
@@ -68,11 +94,13 @@ class GridDetector(keras.Model):
         extractor = FeatureExtractor(backbone, strides, name="feature_extractor")
         if head is None:
             head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
-        _check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
+        check_registered(coding, "coding", "coding")
+        check_registered(head, "head", "layer")
+        check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
         inputs = keras.Input(
             backbone.input_shape[1:], dtype=backbone.inputs[0].dtype, name="images"
         )
-        _check_image_shape(inputs.shape, strides)
+        check_image_shape(inputs.shape, strides)
         super().__init__(inputs=inputs, outputs=head(extractor(inputs)), **kwargs)
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
@@ -95,7 +123,8 @@ class GridDetector(keras.Model):
     def __setattr__(self, name, value):
         if name == "non_max_suppression":
             value = plugins.get(value, kind="layer")
-            _check_agreement(value, name, bounding_box_format=self.bounding_box_format)
+            check_registered(value, name, "layer")
+            check_agreement(value, name, bounding_box_format=self.bounding_box_format)
             # What is compiled has the layer before it inside.
             self.__dict__.pop("inference_model", None)
             super().__setattr__("test_function", None)
@@ -119,7 +148,7 @@ class GridDetector(keras.Model):
         return self.non_max_suppression(*self.decoding(predictions))
 
     def call(self, inputs, training=None, mask=None):
-        _check_image_shape(inputs.shape, self.strides)
+        check_image_shape(inputs.shape, self.strides)
         return super().call(inputs, training=training, mask=mask)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs):
@@ -129,9 +158,11 @@ class GridDetector(keras.Model):
             optimizer: As Keras takes it.
             loss: A loss of ground truth and raw predictions: an object, a function, or the name of
                 a plugin, which is made for this detector; `"auto"` for `"GridDetectionLoss"`.
-            metrics: List of metrics of ground truth and detections, objects or names likewise,
-                computed by `evaluate` and at the end of each epoch's validation; `"auto"` for
-                `["MeanAveragePrecision"]`.
+            metrics: A metric of ground truth and detections, or a list of them: objects or names
+                likewise, but no functions. They are computed by `evaluate` and at the end of each
+                epoch's validation. `"auto"` for `["MeanAveragePrecision"]`; None for none. A
+                callback that watches one, such as `keras.callbacks.ModelCheckpoint` or
+                `EarlyStopping` with `monitor="val_AP"`, needs `mode="max"`.
             **kwargs: As Keras' `compile` takes them.
 
         Raises:
@@ -147,7 +178,9 @@ class GridDetector(keras.Model):
         if isinstance(loss, str) and loss == "auto":
             loss = "GridDetectionLoss"
         if isinstance(metrics, str) and metrics == "auto":
-            metrics = ["MeanAveragePrecision"]
+            metrics = "MeanAveragePrecision"
+        if metrics is not None and not isinstance(metrics, (list, tuple)):
+            metrics = [metrics]
         self.detection_loss = self._part(loss, "loss")
         # Past Keras' tracking, which would keep the metrics of an earlier `compile`.
         made = [self._part(metric, "metric") for metric in metrics or []]
@@ -158,30 +191,41 @@ class GridDetector(keras.Model):
         """Keras' own metrics, then those of the detections."""
         return [*super().metrics, *getattr(self, "detection_metrics", [])]
 
-    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+    def fit(self, x=None, y=None, *args, validation_data=None, class_weight=None, **kwargs):
         """As `keras.Model.fit`, on images and `{"boxes", "labels"}`; arrays are checked first.
 
         Args:
             x: Images `(B, H, W, 3)`, or a dataset of images and ground truth.
             y: Ground truth `{"boxes": (B, N, 4), "labels": (B, N)}`, or packed `(B, N, 5)`; padded
-                rows have label −1.
+                rows have label −1. N may differ from one batch of a dataset to the next.
             *args: As Keras' `fit` takes them.
-            validation_data: Pair of images and ground truth, or a dataset.
-            **kwargs: As Keras' `fit` takes them.
+            validation_data: Pair of images and ground truth, the same with weights `(B,)`, or a
+                dataset. The weights count in the loss; average precision knows none.
+            class_weight: None: an image has no class of its own.
+            **kwargs: As Keras' `fit` takes them; `sample_weight` is one number an image, `(B,)`.
 
         Returns:
             The `History` of Keras.
 
         Raises:
-            ValueError: If a label is out of range, or a box is not finite, has its corners
-                swapped or leaves its image; the message names the image and the row. Or if there
-                are more images to validate on than a metric has room for.
+            ValueError: If the arrays are not of this structure; if a label is out of range, or a
+                box is not finite, has its corners swapped or leaves its image; the message names
+                the image and the row. Or if there are more images to validate on than a metric
+                has room for.
         """
-        self._check_ground_truth(x, y)
+        if class_weight is not None:
+            raise ValueError(
+                "`class_weight` must be None: an image has no class of its own. Received: "
+                f"class_weight={class_weight!r}. To weight images, pass `sample_weight` (B,)."
+            )
+        y = self._checked_truth(x, y)
+        check_weights(kwargs.get("sample_weight"))
         held_out = x if kwargs.get("validation_split") else None
-        if isinstance(validation_data, (tuple, list)) and len(validation_data) > 1:
-            held_out = validation_data[0]
-            self._check_ground_truth(*validation_data[:2])
+        if isinstance(validation_data, (tuple, list, dict)):
+            held_out, *rest = keras.utils.unpack_x_y_sample_weight(validation_data)
+            rest[0] = self._checked_truth(held_out, rest[0])
+            check_weights(rest[1])
+            validation_data = (held_out, *rest)
         self._check_room(held_out)
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
@@ -201,7 +245,8 @@ class GridDetector(keras.Model):
         Raises:
             ValueError: As in `fit`.
         """
-        self._check_ground_truth(x, y)
+        y = self._checked_truth(x, y)
+        check_weights(kwargs.get("sample_weight"))
         self._check_room(x)
         logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         for metric in self.detection_metrics:
@@ -235,6 +280,10 @@ class GridDetector(keras.Model):
     def export(self, filepath, *args, **kwargs):
         """Exports the inference graph, from images to detections.
 
+        A SavedModel that was written under TensorFlow gives the detections of `predict`. One that
+        was written under JAX cannot be served by TensorFlow 2.21, which does not know the operation
+        that `top_k` becomes; under PyTorch the exporters to SavedModel and ONNX refuse the graph.
+
         Args:
             filepath: Where to write.
             *args: As Keras' `export` takes them.
@@ -245,6 +294,7 @@ class GridDetector(keras.Model):
     # What Keras' training loop calls, the same on every backend.
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        sample_weight = image_weights(sample_weight)
         if isinstance(self.detection_loss, keras.losses.Loss):
             loss = self.detection_loss(y, y_pred, sample_weight=sample_weight)
         else:
@@ -323,7 +373,7 @@ class GridDetector(keras.Model):
                 made = made(**{name: x for name, x in settings.items() if name in taken})
             return made
         made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
-        _check_agreement(made, kind, **settings)
+        check_agreement(made, kind, **settings)
         return made
 
     def _check_room(self, images):
@@ -338,52 +388,5 @@ class GridDetector(keras.Model):
                     f"num_classes, max_images={count})]`, for instance."
                 )
 
-    def _check_ground_truth(self, images, y):
-        """Checks arrays for what only data can show; datasets are as their readers made them."""
-        if isinstance(y, dict) and {"boxes", "labels"} <= set(y):
-            boxes, labels = y["boxes"], y["labels"]
-        elif getattr(y, "ndim", None) == 3 and y.shape[-1] == 5:
-            boxes, labels = y[..., :4], y[..., 4]
-        else:
-            return
-        if all(isinstance(x, np.ndarray) or ops.is_tensor(x) for x in (images, boxes, labels)):
-            check_ground_truth(
-                ops.convert_to_numpy(boxes),
-                ops.convert_to_numpy(labels),
-                num_images=len(images),
-                image_size=tuple(images.shape[_spatial()]),
-                num_classes=self.num_classes,
-                bounding_box_format=self.bounding_box_format,
-            )
-
-
-def _check_agreement(part, argument, **settings):
-    """Raises if a part that knows one of the detector's settings has it otherwise."""
-    for name, expected in settings.items():
-        received = getattr(part, name, expected)
-        if isinstance(expected, list) and not isinstance(received, (list, tuple)):
-            received = [received]
-        if _settings_of(received) != _settings_of(expected):
-            raise ValueError(
-                f"`{argument}` must have the detector's {name}={expected!r}. "
-                f"Received: {argument} with {name}={received!r}"
-            )
-
-
-def _settings_of(value):
-    """What makes two values the same: class and configuration of an object."""
-    return (type(value), value.get_config()) if hasattr(value, "get_config") else value
-
-
-def _spatial():
-    return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
-
-
-def _check_image_shape(shape, strides):
-    for name, side in zip(("height", "width"), shape[_spatial()], strict=True):
-        if side is not None and side % max(strides):
-            raise ValueError(
-                f"The images' {name} must be a multiple of {max(strides)}, the largest stride. "
-                f"Received: {name}={side}. Pad to {-(-side // max(strides)) * max(strides)}, "
-                "for instance with `keras.layers.ZeroPadding2D`."
-            )
+    def _checked_truth(self, x, y):
+        return checked_truth(x, y, self.num_classes, self.bounding_box_format)

@@ -7,7 +7,7 @@ from keras_cvx.ops.box_coding import (
     encode_distances,
     encode_places,
 )
-from keras_cvx.ops.boxes import area, clip, convert
+from keras_cvx.ops.boxes import FORMATS, area, clip, convert
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
@@ -16,6 +16,7 @@ from keras_cvx.ops.nms import non_max_suppression
 from keras_cvx.ops.resizing import pad, resize
 
 __all__ = [
+    "FORMATS",
     "area",
     "assigned_boxes",
     "attach_cells",

@@ -19,9 +19,13 @@ def containing_cell(boxes, valid, centers, strides, size):
     """
     centers, strides = ops.expand_dims(centers, 1), ops.expand_dims(strides, 1)  # (B, 1, A, ·)
     middle = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2.0, 2)  # (B, N, 1, 2)
-    last = ops.floor(ops.expand_dims(size, 1) / strides) - 1.0
-    index = ops.maximum(ops.minimum(ops.floor(middle / strides), last), 0.0)
-    inside = ops.all(index == ops.floor(centers / strides), axis=-1)
+    half = strides / 2.0
+    # A compiled quotient can fall short of a whole number by its last bit; the edges of the cells
+    # are exact, so that no centre lies in two of them.
+    last = ops.floor(ops.expand_dims(size, 1) / strides + 2.0**-10) * strides - half
+    place = ops.maximum(ops.minimum(middle, last), half)
+    inside = ops.logical_and(place >= centers - half, place < centers + half)
+    inside = ops.all(inside, axis=-1)
     inside = ops.logical_and(inside, ops.expand_dims(valid, -1))
     if boxes.shape[1] == 0:
         return inside
@@ -80,6 +84,18 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
     candidates = ops.convert_to_tensor(candidates)
     if 0 in overlaps.shape[:2]:
         return candidates, ops.sum(overlaps, axis=1)
+    if overlaps.shape[1] is None:
+        # Perhaps no object at all: one without candidates more, so that a cell has a winner.
+        overlaps, scores, candidates = (
+            ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (overlaps, scores, candidates)
+        )
+        taken, targets = _task_aligned(overlaps, scores, candidates, top_k, alpha, beta)
+        return taken[:, :-1], targets
+    return _task_aligned(overlaps, scores, candidates, top_k, alpha, beta)
+
+
+def _task_aligned(overlaps, scores, candidates, top_k, alpha, beta):
+    """As `task_aligned`, of at least one object."""
     allowed = ops.cast(candidates, "float32")
     alignment = ops.power(scores, alpha) * ops.power(overlaps, beta) * allowed
     # Where the number of cells is unknown there must be `top_k` of them.

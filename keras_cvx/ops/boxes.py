@@ -81,7 +81,7 @@ def check_format(bounding_box_format):
         bounding_box_format: Any object.
 
     Raises:
-        ValueError: If it is none of `FORMATS`.
+        ValueError: If it is none of `keras_cvx.ops.FORMATS`.
     """
     if bounding_box_format not in FORMATS:
         raise ValueError(
@@ -96,8 +96,10 @@ def convert(boxes, source, target, *, height=None, width=None):
 
     Args:
         boxes: Float tensor `(..., 4)` in the format `source`.
-        source: One of `FORMATS`.
-        target: One of `FORMATS`.
+        source: One of `keras_cvx.ops.FORMATS`: `"xyxy"`, `"yxyx"`, `"xywh"`, `"center_xywh"` and
+            `"center_yxhw"` in pixels; the first four, with `"rel_"` before the name, in fractions
+            of the image.
+        target: Likewise.
         height: Height of the image in pixels, needed where exactly one format is relative: a
             number, or a tensor that broadcasts with `(...)`.
         width: Width of the image in pixels, likewise.
@@ -118,7 +120,7 @@ def convert(boxes, source, target, *, height=None, width=None):
     check_boxes(boxes, "boxes")
     if check_format(source) == check_format(target):
         return boxes
-    corners = _CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4)))
+    corners = list(_CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4))))
     relative = source.startswith("rel_"), target.startswith("rel_")
     # Within the relative frame the arithmetic is that of the absolute one; no size is needed.
     if relative[0] != relative[1]:

@@ -68,7 +68,8 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
 
     Raises:
         ValueError: If the shapes do not go together, a label is out of range, or a box is not
-            finite, has its corners swapped or leaves its image. The message names image and row.
+            finite, is all zeros as padding is, has its corners swapped or leaves its image. The
+            message names image and row.
     """
     if boxes.ndim != 3 or boxes.shape[-1] != 4 or boxes.shape[:-1] != labels.shape:
         raise ValueError(
@@ -87,6 +88,10 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
     )  # fmt: skip
     finite = np.isfinite(boxes).all(-1)
     _refuse(boxes, ~padded & ~finite, "boxes", "be finite")
+    _refuse(
+        boxes, ~padded & (boxes == 0).all(-1),
+        "boxes", "have label −1 in padded rows, such as those of [0, 0, 0, 0]",
+    )  # fmt: skip
 
     height, width = image_size
     corners = np.where((finite & ~padded)[..., None], boxes, 0.0).reshape(-1, 4)

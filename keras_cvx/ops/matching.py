@@ -22,7 +22,8 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
         Int32 tensor `(B, T, K)`: the index of the ground truth that the detection takes, or −1.
 
     Raises:
-        ValueError: If the shapes do not go together, or K or N is unknown when the step is traced.
+        ValueError: If the shapes do not go together, or K is unknown when the step is traced. N may
+            be unknown, and turn out to be 0.
 
     Example:
         >>> taken = match_detections([[[0.75], [0.5]]], [[3, 3]], [[3]], [0.5])
@@ -38,12 +39,16 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
     thresholds = ops.cast(ops.convert_to_tensor(iou_thresholds), "float32")
     _check_shapes(overlaps.shape, labels.shape, truth_labels.shape, thresholds.shape)
     thresholds = thresholds[:, None]  # (T, 1)
-    detections, truths = overlaps.shape[1:]
+    if truth_labels.shape[1] is None:
+        # Perhaps no ground truth at all: one padded row more, so that there is a highest overlap.
+        overlaps = ops.pad(overlaps, ((0, 0), (0, 0), (0, 1)))
+        truth_labels = ops.pad(truth_labels, ((0, 0), (0, 1)), constant_values=-1)
+    detections, truths = overlaps.shape[1], ops.shape(truth_labels)[1]
     same = ops.logical_and(labels[:, :, None] == truth_labels[:, None], labels[:, :, None] >= 0)
     # Comparable with no threshold, so that other classes and padding are out of reach.
     overlaps = ops.where(same, overlaps, ops.full_like(overlaps, -1.0))
     nothing = ops.repeat(ops.full_like(labels, -1)[:, None], thresholds.shape[0], axis=1)
-    if truths == 0 or detections == 0:
+    if 0 in (detections, truth_labels.shape[1]):
         return nothing
     places = ops.arange(truths)
 
@@ -59,7 +64,8 @@ def match_detections(overlaps, labels, truth_labels, iou_thresholds):
         now = ops.arange(detections) == k
         return free, ops.where(now, choice[..., None], taken)
 
-    free = ops.logical_and(nothing[..., :1] < 0, ops.ones((truths,), "bool"))
+    everywhere = ops.ones_like(truth_labels[:, None], dtype="bool")  # (B, 1, N)
+    free = ops.logical_and(nothing[..., :1] < 0, everywhere)
     return ops.fori_loop(0, detections, step, (free, nothing))[1]
 
 
@@ -79,8 +85,8 @@ def _check_shapes(overlaps, labels, truth_labels, thresholds):
             "`overlaps` must be (B, K, N), `labels` (B, K), `truth_labels` (B, N) and "
             f"`iou_thresholds` (T,). {received}"
         )
-    if None in overlaps[1:]:
+    if labels[1] is None:
         raise ValueError(
-            "The numbers K of detections and N of ground truths must be known when the step is "
-            f"traced. {received}. Pad to a fixed number, with label −1."
+            "The number K of detections must be known when the step is traced. "
+            f"{received}. Pad to a fixed number, with label −1."
         )

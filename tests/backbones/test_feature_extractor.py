@@ -201,6 +201,29 @@ def test_saved_and_loaded(size, tmp_path):
         np.testing.assert_array_equal(ops.convert_to_numpy(got), ops.convert_to_numpy(expected))
 
 
+@pytest.mark.parametrize("sequential", [False, True])
+def test_strides_inside_a_nested_model(sequential):
+    inputs, inner = keras.Input((32, 32, 3)), small()
+    if sequential:
+        model = keras.Sequential([inputs, layers.Rescaling(1 / 255), inner])
+    else:
+        model = keras.Model(inputs, inner(layers.Rescaling(1 / 255)(inputs)))
+    message = r"are \[1, 4\].*strides=\[2\]. Feature maps inside the nested models \['small'\]"
+    with pytest.raises(ValueError, match=message):
+        FeatureExtractor(model, [2])
+
+
+def test_strides_of_an_application_behind_its_preprocessing():
+    """As the message of the test above advises."""
+    inputs = keras.Input((64, 64, 3))
+    x = keras.applications.mobilenet_v2.preprocess_input(inputs)
+    model = keras.applications.MobileNetV2(
+        input_tensor=x, include_top=False, weights=None, alpha=0.35
+    )
+    assert sorted(measure_strides(model)) == [1, 2, 4, 8, 16, 32]
+    assert [x.shape[1] for x in FeatureExtractor(model, [8, 16]).outputs] == [8, 4]
+
+
 def test_empty_batch_and_order():
     first, second = FeatureExtractor(small(), [4, 2]).outputs
     assert (first.shape, second.shape) == ((None, 8, 8, 4), (None, 16, 16, 4))

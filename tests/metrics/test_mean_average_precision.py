@@ -311,16 +311,17 @@ def test_compiled_update_equals_eager(metric, compiled_update):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_unknown_batch(metric, score, jit_compile):
+def test_unknown_numbers_of_images_and_objects(metric, score, jit_compile):
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("only TensorFlow traces with an unknown batch")
+        pytest.skip("only TensorFlow traces with unknown sizes")
     import tensorflow as tf
 
     truth, found = scenes(5)
     expected = score(truth, found)
-    signature = keras.tree.map_structure(
-        lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), [truth, found]
-    )
+    signature = [
+        {key: tf.TensorSpec((None, None, *x.shape[2:]), x.dtype) for key, x in truth.items()},
+        {key: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for key, x in found.items()},
+    ]
     step = tf.function(metric.update_state, input_signature=signature, jit_compile=jit_compile)
     metric.reset_state()
     for start, stop in ((0, 4), (4, 4), (4, 6)):

@@ -190,6 +190,44 @@ def test_images_without_objects(coding, rows):
     assert all(np.all(np.isfinite(w)) for w in detector.get_weights())
 
 
+def test_number_of_rows_that_varies(trained, data):
+    """Padding to the batch, as `padded_batch` makes it, down to no rows at all."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow traces with an unknown number")
+    images, truth = data
+    widths, shapes = (6, 4, 0), {"boxes": (4,), "labels": ()}
+
+    def padded(rows):
+        return {
+            key: np.full((len(images), rows, *shape), -1, truth[key].dtype)
+            for key, shape in shapes.items()
+        }
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return len(widths)
+
+        def __getitem__(self, index):
+            part = {key: value[16 * index :][:16] for key, value in padded(widths[index]).items()}
+            for key, value in part.items():
+                value[:, :2] = truth[key][16 * index :][:16, : widths[index]]
+            return images[16 * index :][:16], part
+
+    detector, _ = trained
+    expected = detector.evaluate(*data, batch_size=16, verbose=0, return_dict=True)
+    for rows in (6, 4):
+        wide = padded(rows)
+        for key, value in wide.items():
+            value[:, :2] = truth[key]
+        scores = detector.evaluate(images, wide, batch_size=16, verbose=0, return_dict=True)
+        assert scores == pytest.approx(expected, abs=1e-5)
+    other = GridDetector.from_config(detector.get_config())
+    other.compile(optimizer=keras.optimizers.Adam(1e-3))
+    history = other.fit(Batches(), validation_data=Batches(), epochs=2, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert np.all(np.isfinite(history["val_AP"]))
+
+
 def test_compiled_by_xla(data):
     if keras.backend.backend() == "torch":
         pytest.skip("torch has no XLA here")
@@ -299,6 +337,87 @@ def test_parts_by_name_are_made_for_the_detector():
         assert part.bounding_box_format == "xywh"
 
 
+def test_one_metric_needs_no_list():
+    detector = GridDetector(make_backbone(), CLASSES)
+    for metric in ("MeanAveragePrecision", keras_cvx.metrics.MeanAveragePrecision(CLASSES)):
+        detector.compile(metrics=metric)
+        (made,) = detector.detection_metrics
+        assert isinstance(made, keras_cvx.metrics.MeanAveragePrecision)
+    with pytest.raises(ValueError, match="A plugin of kind 'metric' is required"):
+        detector.compile(metrics=lambda y, found: 0.0)
+
+
+def test_callbacks_that_watch_the_metric(trained, data, tmp_path):
+    detector = GridDetector.from_config(trained[0].get_config())
+    detector.compile(optimizer=keras.optimizers.SGD(0.0))
+    images, truth = data[0][:8], {key: value[:8] for key, value in data[1].items()}
+    best = tmp_path / "best.keras"
+    watch = {"monitor": "val_AP", "mode": "max"}
+    callbacks = [
+        keras.callbacks.EarlyStopping(patience=1, **watch),
+        keras.callbacks.ModelCheckpoint(best, save_best_only=True, **watch),
+    ]
+    options = {"validation_data": (images, truth), "verbose": 0}
+    history = detector.fit(images, truth, epochs=4, callbacks=callbacks, **options).history
+    assert len(history["val_AP"]) < 4
+    assert best.exists()
+
+
+def test_parts_that_could_not_be_loaded_are_refused():
+    class Coding(keras_cvx.codings.YOLOv1Coding):
+        pass
+
+    class Head(keras_cvx.layers.GridDetectionHead):
+        pass
+
+    class Suppression(keras_cvx.layers.NonMaxSuppression):
+        pass
+
+    for argument, part in {
+        "coding": Coding(),
+        "head": Head(CLASSES, [8, 16]),
+        "non_max_suppression": Suppression(),
+    }.items():
+        name = type(part).__name__
+        message = rf"`{argument}` must be of a registered class.*register\(.{name}., kind="
+        with pytest.raises(ValueError, match=message):
+            GridDetector(make_backbone(), CLASSES, **{argument: part})
+    with keras.saving.custom_object_scope({"Coding": Coding}):
+        assert GridDetector(make_backbone(), CLASSES, coding=Coding()).coding
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_parts_that_keras_knows_are_taken():
+    @keras.saving.register_keras_serializable("acme")
+    class Coding(keras_cvx.codings.YOLOv1Coding):
+        pass
+
+    assert GridDetector(make_backbone(), CLASSES, coding=Coding()).coding
+    features = [keras.Input((None, None, 16)), keras.Input((None, None, 16))]
+    head = keras_cvx.layers.GridDetectionHead(CLASSES, [8, 16])
+    assert GridDetector(make_backbone(), CLASSES, head=keras.Model(features, head(features))).head
+
+
+def test_backbone_of_a_trained_detector(trained, data):
+    """It goes over to a detector of other classes, and stays as it is while it is frozen."""
+    detector = GridDetector.from_config(trained[0].get_config())
+    detector.set_weights(trained[0].get_weights())
+    other = GridDetector(detector.backbone, num_classes=7)
+    other.backbone.trainable = False
+    other.compile(optimizer=keras.optimizers.Adam(1e-3))
+    before = [w.copy() for w in detector.backbone.get_weights()]
+    head = [w.copy() for w in other.head.get_weights()]
+    assert {id(w) for w in other.trainable_weights} == {id(w) for w in other.head.trainable_weights}
+    other.fit(*data, verbose=0)
+    for old, new in zip(before, other.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    changed = zip(head, other.head.get_weights(), strict=True)
+    assert any(np.any(old != new) for old, new in changed)
+    other.backbone.trainable = True
+    other.compile()
+    assert len(other.trainable_weights) == len(detector.trainable_weights)
+
+
 def test_parts_that_disagree_are_refused():
     parts, losses = keras_cvx.layers, keras_cvx.losses
     for argument, part in {
@@ -334,6 +453,7 @@ WRONG = {
     "negative label": ({"labels": -2}, r"labels\[5, 1\] = -2"),
     "NaN": ({"boxes": [0, 0, np.nan, 4]}, r"`boxes` must be finite.*boxes\[5, 1\]"),
     "outside": ({"boxes": [20, 0, 40, 8]}, r"lie in their image of height 32 and width 32"),
+    "padding": ({"boxes": [0] * 4}, r"label −1 in padded rows, such as those of.*boxes\[5, 1\]"),
     "swapped": ({"boxes": [20, 0, 10, 8]}, r"no negative side.*boxes\[5, 1\]"),
 }
 
@@ -372,6 +492,79 @@ def test_packed_ground_truth(trained, data):
     assert trained[0].evaluate(images, packed, 16, verbose=0) == pytest.approx(
         trained[0].evaluate(images, truth, 16, verbose=0)
     )
+
+
+@pytest.mark.parametrize("loss", ["auto", lambda y, p: ops.mean(ops.square(p), axis=(1, 2))])
+def test_weights_of_images(data, loss):
+    """Keras hands them to each array of a dictionary; packed, they come as they are."""
+    images, truth = data[0][:3], {key: value[:3] for key, value in data[1].items()}
+    packed = np.concatenate([truth["boxes"], truth["labels"][..., None]], -1)
+    weights = np.array([2.0, 0.0, 0.5])
+    detector = GridDetector(make_backbone(32), CLASSES, strides=8)
+    detector.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss, metrics=None)
+    each = [detector.evaluate(images[i : i + 1], packed[i : i + 1], verbose=0) for i in range(3)]
+    expected = np.mean(weights * np.reshape(each, -1))
+    for y in (truth, packed):
+        for w in (weights, weights[:, None]):
+            found = detector.evaluate(images, y, sample_weight=w, verbose=0)
+            assert found == pytest.approx([expected], rel=1e-4)
+    history = detector.fit(
+        images, truth, sample_weight=weights, validation_data=(images, truth, weights), verbose=0
+    ).history
+    again = detector.fit(images, packed, sample_weight=weights, verbose=0).history
+    assert history["loss"] == pytest.approx(again["loss"], rel=1e-4)
+    # Validation came after the first epoch, which moved the averages of batch normalization.
+    unweighted = detector.fit(images, packed, validation_data=(images, packed), verbose=0).history
+    assert history["val_loss"][0] != pytest.approx(unweighted["val_loss"][0], rel=1e-2)
+
+
+def test_weights_that_have_no_meaning(trained, data):
+    packed = np.concatenate([data[1]["boxes"], data[1]["labels"][..., None]], -1)
+    with pytest.raises(ValueError, match=r"one number an image, \(B,\). Received: .*2\)"):
+        trained[0].evaluate(data[0], packed, sample_weight=np.ones((48, 2)), verbose=0)
+    with pytest.raises(ValueError, match="`class_weight` must be None: an image has no class"):
+        trained[0].fit(*data, class_weight={0: 2.0})
+
+
+def test_lists_in_the_dictionary(trained, data):
+    images, truth = data[0][:8], {key: value[:8] for key, value in data[1].items()}
+    lists = {key: value.tolist() for key, value in truth.items()}
+    expected = trained[0].evaluate(images, truth, verbose=0)
+    assert trained[0].evaluate(images, lists, verbose=0) == pytest.approx(expected, abs=1e-5)
+    lists["labels"][1].append(0)
+    with pytest.raises(ValueError, match=r"The labels of `y` must be an array .*rows of label −1"):
+        trained[0].fit(images, lists)
+
+
+def scenes_of(images, truth):
+    return {"images": images, "bounding_boxes": truth}
+
+
+STRUCTURES = {
+    "none": (lambda x, y: (x, None), "one array .*Received: y=None"),
+    "pair": (
+        lambda x, y: (x, (y["boxes"], y["labels"])),
+        'a tuple of length 2. Of boxes and labels, pass `{"boxes": boxes, "labels": labels}`',
+    ),
+    "list": (lambda x, y: (x, y["boxes"].tolist()), "a list of length 48"),
+    "boxes": (lambda x, y: (x, y["boxes"]), r"Received: shape \(48, 2, 4\)"),
+    "keys": (lambda x, y: (x, {"boxes": y["boxes"]}), r"with the keys \['boxes'\]"),
+    "scenes": (lambda x, y: (scenes_of(x, y), None), '`x` must be images.*`scenes\\["images"\\]`'),
+    "scenes as y": (lambda x, y: (x, scenes_of(x, y)), 'Pass `y\\["bounding_boxes"\\]`'),
+    "one image": (lambda x, y: (x[0], y), r"`x` must be images .*Received: shape \(32, 32, 3\)"),
+}
+
+
+@pytest.mark.parametrize("case", STRUCTURES)
+def test_structures_that_are_refused(trained, data, case):
+    change, message = STRUCTURES[case]
+    x, y = change(*data)
+    with pytest.raises(ValueError, match=message):
+        trained[0].fit(x, y)
+    with pytest.raises(ValueError, match=message):
+        trained[0].evaluate(x, y)
+    with pytest.raises(ValueError, match=message):
+        trained[0].fit(*data, validation_data=x if y is None and isinstance(x, dict) else (x, y))
 
 
 def test_lengths_that_differ(trained, data):

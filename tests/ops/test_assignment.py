@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,3 +106,30 @@ def test_no_gradient_flows(which, gradient):
     value, slope = gradient(total, np.linspace(0.1, 0.9, 12).reshape(1, 2, 6))
     assert value > 0
     np.testing.assert_array_equal(slope, 0.0)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_unknown_number_of_objects(jit_compile):
+    """It may turn out to be 0."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow traces with an unknown number")
+    import tensorflow as tf
+
+    def assign(boxes, valid, overlaps):
+        near = near_cells(boxes, valid, CENTERS, STRIDES)
+        cells = containing_cell(boxes, valid, CENTERS, STRIDES, SIZE)
+        return [cells, *task_aligned(overlaps, overlaps / 2, near)]
+
+    signature = [
+        tf.TensorSpec((None, None, 4)),
+        tf.TensorSpec((None, None), tf.bool),
+        tf.TensorSpec((None, None, 12)),
+    ]
+    step = tf.function(assign, input_signature=signature, jit_compile=jit_compile)
+    rng = np.random.default_rng(0)
+    boxes = np.array([[box_at(9, 7), box_at(13, 9), box_at(20, 16, 20, 16)]], "float32")
+    overlaps = rng.uniform(0.1, 1, (1, 3, 12)).astype("float32")
+    for count in (0, 1, 3):
+        some = boxes[:, :count], np.ones((1, count), bool), overlaps[:, :count]
+        for got, expected in zip(step(*some), assign(*some), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -115,6 +115,9 @@ def test_a_box_may_leave_by_its_rounding():
         (changed(BOXES, (1, 0, 2), np.inf), LABELS,
          "`boxes` must be finite. Received: boxes[1, 0] = [1.0, 2.0, inf, 4.0], and 0"),
         (changed(BOXES, (1, 0, 3), np.nan), LABELS, "boxes[1, 0] = [1.0, 2.0, 3.0, nan]"),
+        (changed(BOXES, (1, 2), 0), LABELS,
+         "`boxes` must have label −1 in padded rows, such as those of [0, 0, 0, 0]. Received: "
+         "boxes[1, 2] = [0.0, 0.0, 0.0, 0.0], and 0"),
         (changed(BOXES, (0, 1, 2), 3), LABELS,
          "`boxes` must be xyxy with no negative side. Received: boxes[0, 1] = "
          "[4.0, 5.0, 3.0, 9.0], and 0"),

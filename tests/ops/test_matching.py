@@ -121,8 +121,33 @@ def test_shapes_that_do_not_go_together(overlaps, labels, truth_labels):
         )
 
 
-def test_unknown_number_of_ground_truths():
-    overlaps = keras.KerasTensor((2, 3, None))
-    labels, truth = keras.KerasTensor((2, 3), "int32"), keras.KerasTensor((2, None), "int32")
+def test_unknown_number_of_detections():
+    overlaps = keras.KerasTensor((2, None, 3))
+    labels, truth = keras.KerasTensor((2, None), "int32"), keras.KerasTensor((2, 3), "int32")
     with pytest.raises(ValueError, match="Pad to a fixed number"):
         match_detections(overlaps, labels, truth, THRESHOLDS)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_unknown_number_of_ground_truths(jit_compile):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow traces with an unknown number")
+    import tensorflow as tf
+
+    signature = [
+        tf.TensorSpec((None, 7, None)),
+        tf.TensorSpec((None, 7), tf.int32),
+        tf.TensorSpec((None, None), tf.int32),
+    ]
+    step = tf.function(
+        lambda *inputs: match_detections(*inputs, THRESHOLDS),
+        input_signature=signature,
+        jit_compile=jit_compile,
+    )
+    overlaps, labels, truth_labels = cases(0)
+    labels, truth_labels = labels.astype("int32"), truth_labels.astype("int32")
+    for count in (0, 3, 5):
+        some = overlaps[..., :count], labels, truth_labels[:, :count]
+        expected = ops.convert_to_numpy(match_detections(*some, THRESHOLDS))
+        assert (expected >= 0).any() == (count > 0)
+        np.testing.assert_array_equal(step(*some), expected)

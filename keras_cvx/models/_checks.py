@@ -1,0 +1,153 @@
+"""What a task model checks before it works: its parts, its images and its ground truth."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvx.ops.ground_truth import check_ground_truth
+
+
+def check_agreement(part, argument, **settings):
+    """Raises if a part that knows one of the model's settings has it otherwise."""
+    for name, expected in settings.items():
+        received = getattr(part, name, expected)
+        if isinstance(expected, list) and not isinstance(received, (list, tuple)):
+            received = [received]
+        if _settings_of(received) != _settings_of(expected):
+            raise ValueError(
+                f"`{argument}` must have the detector's {name}={expected!r}. "
+                f"Received: {argument} with {name}={received!r}"
+            )
+
+
+def check_registered(part, argument, kind):
+    """Raises if a part could be saved but not loaded, for want of a registered class."""
+    cls = type(part)
+    if cls.__module__.split(".")[0] == "keras":
+        return
+    if keras.saving.get_registered_object(keras.saving.get_registered_name(cls)) is None:
+        raise ValueError(
+            f"`{argument}` must be of a registered class, or no file of the model could be loaded. "
+            f"Received: an object of {cls.__module__}.{cls.__qualname__}. Register the class with "
+            f'`@keras_cvx.plugins.register("{cls.__name__}", kind="{kind}", package=...)`, where '
+            "the package is a name of your own."
+        )
+
+
+def check_image_shape(shape, strides):
+    """Raises if a static side of the images is no multiple of the largest stride."""
+    for name, side in zip(("height", "width"), shape[_spatial()], strict=True):
+        if side is not None and side % max(strides):
+            raise ValueError(
+                f"The images' {name} must be a multiple of {max(strides)}, the largest stride. "
+                f"Received: {name}={side}. Pad to {-(-side // max(strides)) * max(strides)}, "
+                "for instance with `keras.layers.ZeroPadding2D`."
+            )
+
+
+def checked_truth(x, y, num_classes, bounding_box_format):
+    """Ground truth as arrays that Keras takes, after every check that only data can pass.
+
+    Args:
+        x: What a user gives to `fit` as images. A dataset is as its reader made it.
+        y: What a user gives beside it.
+        num_classes: Positive integer C.
+        bounding_box_format: Format of the boxes, as Keras names it.
+
+    Returns:
+        `y`, with arrays for lists.
+
+    Raises:
+        ValueError: If `x` or `y` is of a structure that cannot be trained on, or a row of the
+            ground truth is wrong.
+    """
+    if isinstance(x, dict) and set(x) != {"images"}:
+        raise ValueError(
+            "`x` must be images (B, H, W, C), or a dataset of images and ground truth. "
+            f"Received: a dictionary with the keys {sorted(map(str, x))}. Of scenes, pass "
+            '`scenes["images"]` as `x` and `scenes["bounding_boxes"]` as `y`.'
+        )
+    if not hasattr(x, "shape") and not isinstance(x, (list, tuple, dict)):
+        return y
+    y, boxes, labels = _arrays_of(y)
+    if hasattr(x, "shape"):
+        if len(x.shape) != 4:
+            raise ValueError(f"`x` must be images (B, H, W, C). Received: shape {tuple(x.shape)}")
+        check_ground_truth(
+            ops.convert_to_numpy(boxes),
+            ops.convert_to_numpy(labels),
+            num_images=len(x),
+            image_size=tuple(x.shape[_spatial()]),
+            num_classes=num_classes,
+            bounding_box_format=bounding_box_format,
+        )
+    return y
+
+
+def check_weights(sample_weight):
+    """Raises if there is more than one weight an image; a list or None is left to Keras."""
+    shape = tuple(getattr(sample_weight, "shape", ()))
+    if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+        raise ValueError(
+            f"`sample_weight` must be one number an image, (B,). Received: shape {shape}"
+        )
+
+
+def image_weights(sample_weight):
+    """One float32 weight an image, `(B,)`, of what Keras makes of `sample_weight`; None of None."""
+    if isinstance(sample_weight, dict):
+        # Keras hands the same weights to every array of the ground truth.
+        sample_weight = sample_weight["boxes"]
+    check_weights(sample_weight)
+    return None if sample_weight is None else ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+
+
+def _arrays_of(y):
+    """`y` with arrays for lists, its boxes and its labels."""
+    if isinstance(y, dict) and {"boxes", "labels"} <= set(y):
+        arrays = {name: _array(y[name], name) for name in ("boxes", "labels")}
+        return {**y, **arrays}, arrays["boxes"], arrays["labels"]
+    if getattr(y, "ndim", None) == 3 and y.shape[-1] == 5:
+        return y, y[..., :4], y[..., 4]
+    received, mend = f"an object of type {type(y).__name__}", ""
+    if y is None:
+        received = "y=None"
+    elif isinstance(y, dict):
+        received = f"a dictionary with the keys {sorted(map(str, y))}"
+        if "bounding_boxes" in y:
+            mend = ' Pass `y["bounding_boxes"]`.'
+    elif isinstance(y, (list, tuple)):
+        received = f"a {type(y).__name__} of length {len(y)}"
+        if len(y) == 2:
+            mend = ' Of boxes and labels, pass `{"boxes": boxes, "labels": labels}`.'
+    elif hasattr(y, "shape"):
+        received = f"shape {tuple(y.shape)}"
+    raise ValueError(
+        '`y` must be a dictionary {"boxes": (B, N, 4), "labels": (B, N)}, or one array (B, N, 5) '
+        f"of box and label; padded rows have label −1. Received: {received}.{mend}"
+    )
+
+
+def _array(value, name):
+    if ops.is_tensor(value):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = None
+    if array is None or array.dtype.kind in "OUS":
+        raise ValueError(
+            f"The {name} of `y` must be an array of numbers, with as many rows for every image. "
+            f"Received: {type(value).__name__} that makes no such array. Pad the images with fewer "
+            "objects with rows of label −1."
+        )
+    return array
+
+
+def _settings_of(value):
+    """What makes two values the same: class and configuration of an object."""
+    return (type(value), value.get_config()) if hasattr(value, "get_config") else value
+
+
+def _spatial():
+    return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
