@@ -3,6 +3,7 @@
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
+from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 from keras_cvx.layers.preprocessing.resize_with_crop_or_pad import ResizeWithCropOrPad
 from keras_cvx.layers.preprocessing.resize_with_pad import ResizeWithPad
@@ -14,4 +15,5 @@ __all__ = [
     "NonMaxSuppression",
     "ResizeWithCropOrPad",
     "ResizeWithPad",
+    "RestoreDetections",
 ]

@@ -1,9 +1,13 @@
 """What a task model checks before it works: its parts, its images and its ground truth."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_cvx import plugins
+from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 from keras_cvx.ops.ground_truth import check_ground_truth
 
 
@@ -31,6 +35,42 @@ def check_registered(part, argument, kind):
             f"Received: an object of {cls.__module__}.{cls.__qualname__}. Register the class with "
             f'`@keras_cvx.plugins.register("{cls.__name__}", kind="{kind}", package=...)`, where '
             "the package is a name of your own."
+        )
+
+
+def agreeing_part(part, kind, **settings):
+    """A loss or metric that agrees with the model's settings; by name, one made for them."""
+    if isinstance(part, str):
+        made = plugins.lookup(part, kind)
+        taken = inspect.signature(made).parameters
+        if isinstance(made, type):
+            made = made(**{name: x for name, x in settings.items() if name in taken})
+        return made
+    made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
+    check_agreement(made, kind, **settings)
+    return made
+
+
+def check_room(metrics, images):
+    """Raises before the work, and not after it, if a metric has no room for the images."""
+    count = len(images) if hasattr(images, "shape") else 0
+    for metric in metrics:
+        if count > getattr(metric, "max_images", count):
+            raise ValueError(
+                f"`max_images` of the metric {metric.name!r} must be at least the number of "
+                f"images to evaluate. Received: max_images={metric.max_images}, and {count} "
+                "images. Compile with `metrics=[keras_cvx.metrics.MeanAveragePrecision("
+                f"num_classes, max_images={count})]`, for instance."
+            )
+
+
+def check_preprocessing(layer):
+    """Raises if a layer does not tell how it moves an image."""
+    check_registered(layer, "preprocessing", "layer")
+    if not isinstance(layer, GeometricLayer):
+        raise ValueError(
+            "`preprocessing` must be a layer that records how it moves an image, such as "
+            f"`keras_cvx.layers.ResizeWithPad`. Received: {layer!r}"
         )
 
 

@@ -1,9 +1,9 @@
 """The assembled grid detector: backbone, head, loss, decoding, suppression and metric."""
 
 import functools
-import inspect
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
@@ -11,10 +11,15 @@ from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
+from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
+from keras_cvx.layers.preprocessing.geometric import decoded
 from keras_cvx.models._checks import (
+    agreeing_part,
     check_agreement,
     check_image_shape,
+    check_preprocessing,
     check_registered,
+    check_room,
     check_weights,
     checked_truth,
     image_weights,
@@ -42,6 +47,9 @@ class GridDetector(keras.Model):
             strides and number of classes.
         non_max_suppression: A layer from boxes and scores to detections, both in the detector's
             format; a `NonMaxSuppression` with its defaults if None. It can be replaced later.
+        preprocessing: A layer such as `ResizeWithPad(128, 128)`, through which images of any size
+            pass in `predict`, `inference_model` and `export`, so that the detections are in each
+            original image, clipped to it. Training takes images that have passed through it.
         **kwargs: As for every Keras model (`name`, `trainable`).
 
     Attributes:
@@ -49,6 +57,7 @@ class GridDetector(keras.Model):
         head: The head's layer.
         decoding: The `GridDecoding` layer, from raw predictions to boxes and scores.
         non_max_suppression: The suppression's layer, which can be replaced.
+        preprocessing: The layer through which images of any size pass, or None.
         inference_model: Functional model from images to detections; it shares all weights.
 
     Raises:
@@ -86,6 +95,7 @@ class GridDetector(keras.Model):
         coding="anchor_free",
         head=None,
         non_max_suppression=None,
+        preprocessing=None,
         **kwargs,
     ):
         check_format(bounding_box_format)
@@ -96,6 +106,8 @@ class GridDetector(keras.Model):
             head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
         check_registered(coding, "coding", "coding")
         check_registered(head, "head", "layer")
+        if preprocessing is not None:
+            check_preprocessing(preprocessing)
         check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
         inputs = keras.Input(
             backbone.input_shape[1:], dtype=backbone.inputs[0].dtype, name="images"
@@ -107,6 +119,7 @@ class GridDetector(keras.Model):
         self.strides = strides
         self.coding = coding
         self.head = head
+        self.preprocessing = preprocessing
         self.non_max_suppression = (
             NonMaxSuppression(bounding_box_format=bounding_box_format)
             if non_max_suppression is None
@@ -126,15 +139,32 @@ class GridDetector(keras.Model):
             check_registered(value, name, "layer")
             check_agreement(value, name, bounding_box_format=self.bounding_box_format)
             # What is compiled has the layer before it inside.
-            self.__dict__.pop("inference_model", None)
+            for model in ("inference_model", "_detecting_model"):
+                self.__dict__.pop(model, None)
             super().__setattr__("test_function", None)
         super().__setattr__(name, value)
 
     @functools.cached_property
     def inference_model(self):
         """Functional model from images to detections, which shares this detector's weights."""
+        if self.preprocessing is None:
+            return self._detecting_model
+        channels = self.preprocessing.channels_axis
+        shape = [None, None, None]
+        shape[channels] = self.input.shape[channels]
+        images = keras.Input(shape, dtype=self.input.dtype, name="images")
+        sample = self.preprocessing({"images": images})
+        found = self._restoration(self._detecting_model(sample["images"]), sample["geometry"])
+        return keras.Model(images, found, name=f"{self.name}_inference")
+
+    @functools.cached_property
+    def _detecting_model(self):
         detections = self.detections(self.outputs[0])
-        return keras.Model(self.input, detections, name=f"{self.name}_inference")
+        return keras.Model(self.input, detections, name=f"{self.name}_detecting")
+
+    @functools.cached_property
+    def _restoration(self):
+        return RestoreDetections(self.bounding_box_format)
 
     def detections(self, predictions):
         """Detections from raw predictions: decoding, then suppression.
@@ -226,7 +256,7 @@ class GridDetector(keras.Model):
             rest[0] = self._checked_truth(held_out, rest[0])
             check_weights(rest[1])
             validation_data = (held_out, *rest)
-        self._check_room(held_out)
+        check_room(self.detection_metrics, held_out)
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, return_dict=False, **kwargs):
@@ -247,7 +277,7 @@ class GridDetector(keras.Model):
         """
         y = self._checked_truth(x, y)
         check_weights(kwargs.get("sample_weight"))
-        self._check_room(x)
+        check_room(self.detection_metrics, x)
         logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         for metric in self.detection_metrics:
             result = metric.result()
@@ -259,7 +289,8 @@ class GridDetector(keras.Model):
         """Detections as NumPy arrays.
 
         Args:
-            x: Images `(B, H, W, 3)`, or a dataset of them.
+            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also a list of
+                images of any sizes `(H, W, 3)`, or of paths of image files.
             *args: As Keras' `predict` takes them.
             **kwargs: As Keras' `predict` takes them.
 
@@ -267,14 +298,16 @@ class GridDetector(keras.Model):
             Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
             `"num_detections"` `(B,)`; see `keras_cvx.layers.NonMaxSuppression`.
         """
-        return self.inference_model.predict(x, *args, **kwargs)
+        if self.preprocessing is None or not isinstance(x, (list, tuple)):
+            return self.inference_model.predict(x, *args, **kwargs)
+        # One size for the graph; float32, as it takes them, so that nothing is rounded before.
+        images = [np.asarray(decoded(image, i), "float32") for i, image in enumerate(x)]
+        sample = self.preprocessing({"images": images})
+        found = self._detecting_model.predict(sample["images"], *args, **kwargs)
+        return self._restoration(found, sample["geometry"])
 
     def predict_on_batch(self, x):
-        """As `predict`, on one batch of images.
-
-        Args:
-            x: Images `(B, H, W, 3)`.
-        """
+        """As `predict`, on one batch of images `(B, H, W, 3)`."""
         return self.inference_model.predict_on_batch(x)
 
     def export(self, filepath, *args, **kwargs):
@@ -346,6 +379,7 @@ class GridDetector(keras.Model):
             "coding": keras.saving.serialize_keras_object(self.coding),
             "head": keras.saving.serialize_keras_object(self.head),
             "non_max_suppression": keras.saving.serialize_keras_object(self.non_max_suppression),
+            "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
             "name": self.name,
             "trainable": self.trainable,
         }
@@ -363,30 +397,8 @@ class GridDetector(keras.Model):
 
     def _part(self, part, kind):
         """A loss or metric; one that is asked for by name gets the detector's own settings."""
-        settings = {
-            name: getattr(self, name) for name in ("num_classes", "coding", "bounding_box_format")
-        }
-        if isinstance(part, str):
-            made = plugins.lookup(part, kind)
-            taken = inspect.signature(made).parameters
-            if isinstance(made, type):
-                made = made(**{name: x for name, x in settings.items() if name in taken})
-            return made
-        made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
-        check_agreement(made, kind, **settings)
-        return made
-
-    def _check_room(self, images):
-        """Raises before the work, and not after it, if a metric has no room for the images."""
-        count = len(images) if hasattr(images, "shape") else 0
-        for metric in self.detection_metrics if self.compiled else []:
-            if count > getattr(metric, "max_images", count):
-                raise ValueError(
-                    f"`max_images` of the metric {metric.name!r} must be at least the number of "
-                    f"images to evaluate. Received: max_images={metric.max_images}, and {count} "
-                    "images. Compile with `metrics=[keras_cvx.metrics.MeanAveragePrecision("
-                    f"num_classes, max_images={count})]`, for instance."
-                )
+        settings = ("num_classes", "coding", "bounding_box_format")
+        return agreeing_part(part, kind, **{name: getattr(self, name) for name in settings})
 
     def _checked_truth(self, x, y):
         return checked_truth(x, y, self.num_classes, self.bounding_box_format)

@@ -36,7 +36,7 @@ class RestoreDetections(keras.layers.Layer):
         >>> record = resize_with_pad(np.float32([[50, 100]]), (64, 64))
         >>> boxes, labels = np.float32([[[0, 8, 32, 32]]]), np.int32([[3]])
         >>> found = RestoreDetections()({"boxes": boxes, "labels": labels}, record)
-        >>> keras.ops.convert_to_numpy(found["boxes"]).tolist()
+        >>> found["boxes"].tolist()
         [[[0.0, 0.0, 50.0, 25.0]]]
     """
 
@@ -46,6 +46,12 @@ class RestoreDetections(keras.layers.Layer):
         # Coordinates in half precision would be off by pixels.
         self.autocast = False
         self.built = True
+
+    def __call__(self, detections, geometry, *args, **kwargs):
+        if any(map(_arrays.is_of_keras, (detections["boxes"], *geometry.values()))):
+            return super().__call__(detections, geometry, *args, **kwargs)
+        # On the host, as it came, and with no tensor of the backend.
+        return self.call(detections, geometry)
 
     def call(self, detections, geometry):
         xp = _arrays.namespace(detections["boxes"], *geometry.values())

@@ -74,7 +74,7 @@ class GeometricLayer(keras.layers.Layer):
         self.mask_fill_value = mask_fill_value
         self.bounding_box_format = bounding_box_format
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        self._channels = -1 if self.data_format == "channels_last" else -3
+        self.channels_axis = -1 if self.data_format == "channels_last" else -3
         # Images keep their dtype, and half precision would move a box.
         self.autocast = False
         self.built = True
@@ -104,12 +104,12 @@ class GeometricLayer(keras.layers.Layer):
         xp = _arrays.namespace(sample["images"])
         images = xp.convert_to_tensor(sample["images"])
         self._check_images(tuple(images.shape))
-        if self._channels == -3:
+        if self.channels_axis == -3:
             images = xp.moveaxis(images, -3, -1)
         size = xp.shape(images)[-3:-1]
         record = self.record(size)
         moved = self._place(images, record, self.interpolation, self.antialias, self.fill_value)
-        if self._channels == -3:
+        if self.channels_axis == -3:
             moved = xp.moveaxis(moved, -1, -3)
         if not isinstance(data, dict):
             return moved
@@ -132,9 +132,9 @@ class GeometricLayer(keras.layers.Layer):
         sample = data if isinstance(data, dict) else {"images": data}
         images = sample["images"]
         self._check_images(tuple(images.shape))
-        batch, channels = images.shape[:-3], images.shape[self._channels]
+        batch, channels = images.shape[:-3], images.shape[self.channels_axis]
         size = (self.height, self.width)
-        shape = (*batch, *((*size, channels) if self._channels == -1 else (channels, *size)))
+        shape = (*batch, *((*size, channels) if self.channels_axis == -1 else (channels, *size)))
         moved = {**sample, "images": keras.KerasTensor(shape, images.dtype)}
         if sample.get("segmentation_masks") is not None:
             masks = sample["segmentation_masks"]
@@ -182,7 +182,7 @@ class GeometricLayer(keras.layers.Layer):
                 "`images` must be of rank 3, one image, or of rank 4, a batch. "
                 f"Received: shape {shape}"
             )
-        size = shape[-3:-1] if self._channels == -1 else shape[-2:]
+        size = shape[-3:-1] if self.channels_axis == -1 else shape[-2:]
         if 0 in size:
             raise ValueError(
                 "`images` must have at least one row and one column. "
@@ -291,7 +291,7 @@ def _images(data):
 
 def _one_of(sample, index, count):
     """The sample of one image of a list."""
-    one = {"images": _decoded(sample["images"][index], index)}
+    one = {"images": decoded(sample["images"][index], index)}
     for name in ("segmentation_masks", "bounding_boxes", "geometry"):
         given = sample.get(name)
         if given is None:
@@ -311,8 +311,19 @@ def _one_of(sample, index, count):
     return one
 
 
-def _decoded(image, index):
-    """An image, read if it is the path of a file."""
+def decoded(image, index):
+    """An image, read if it is the path of a file; its orientation is applied.
+
+    Args:
+        image: Array `(H, W, C)`, or a path.
+        index: Its place in the list, for the error.
+
+    Returns:
+        The array, or RGB uint8 of the file.
+
+    Raises:
+        ValueError: If the file cannot be decoded.
+    """
     if not isinstance(image, (str, os.PathLike)):
         return image
     try:
