@@ -260,7 +260,7 @@ class GridDetector(keras.Model):
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, return_dict=False, **kwargs):
-        """As `keras.Model.evaluate`; the metrics of the detections stand beside the loss.
+        """As `keras.Model.evaluate`, on what `fit` takes; it raises what `fit` raises.
 
         Args:
             x: As in `fit`.
@@ -270,10 +270,7 @@ class GridDetector(keras.Model):
             **kwargs: As Keras' `evaluate` takes them.
 
         Returns:
-            Dictionary, or list of its values: the loss, then the metrics.
-
-        Raises:
-            ValueError: As in `fit`.
+            Dictionary, or list of its values: the loss, then the metrics of the detections.
         """
         y = self._checked_truth(x, y)
         check_weights(kwargs.get("sample_weight"))
@@ -324,8 +321,7 @@ class GridDetector(keras.Model):
         """
         self.inference_model.export(filepath, *args, **kwargs)
 
-    # What Keras' training loop calls, the same on every backend.
-
+    # What Keras' training loop calls.
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         sample_weight = image_weights(sample_weight)
         if isinstance(self.detection_loss, keras.losses.Loss):
