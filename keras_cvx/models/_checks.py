@@ -126,7 +126,11 @@ def checked_truth(x, y, num_classes, bounding_box_format):
 
 def check_weights(sample_weight):
     """Raises if there is more than one weight an image; a list or None is left to Keras."""
-    shape = tuple(getattr(sample_weight, "shape", ()))
+    shape = getattr(sample_weight, "shape", ())
+    # TensorFlow forgets the rank once it has seen both (B,) and (B, 1), and either is right.
+    if getattr(shape, "rank", 0) is None:
+        return
+    shape = tuple(shape)
     if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
         raise ValueError(
             f"`sample_weight` must be one number an image, (B,). Received: shape {shape}"
