@@ -107,6 +107,8 @@ def map_ragged(function, sample):
 _NUMPY = types.SimpleNamespace(
     abs=np.abs,
     all=np.all,
+    any=np.any,
+    arange=np.arange,
     broadcast_to=np.broadcast_to,
     cast=lambda x, dtype: np.asarray(x).astype(dtype),
     concatenate=np.concatenate,
@@ -116,6 +118,7 @@ _NUMPY = types.SimpleNamespace(
     logical_and=np.logical_and,
     logical_not=np.logical_not,
     maximum=np.maximum,
+    mean=np.mean,
     minimum=np.minimum,
     moveaxis=np.moveaxis,
     ones_like=np.ones_like,
@@ -143,6 +146,8 @@ def _tensorflow():
     return types.SimpleNamespace(
         abs=tf.abs,
         all=lambda x, axis=None: tf.reduce_all(x, axis),
+        any=lambda x, axis=None: tf.reduce_any(x, axis),
+        arange=tf.range,
         broadcast_to=tf.broadcast_to,
         cast=tf.cast,
         concatenate=tf.concat,
@@ -152,6 +157,7 @@ def _tensorflow():
         logical_and=tf.logical_and,
         logical_not=tf.logical_not,
         maximum=tf.maximum,
+        mean=tf.reduce_mean,
         minimum=tf.minimum,
         moveaxis=tf.experimental.numpy.moveaxis,
         ones_like=tf.ones_like,
@@ -168,6 +174,18 @@ def _tensorflow():
         where=tf.where,
         zeros_like=tf.zeros_like,
     )
+
+
+def tensorflow_generator(seed):
+    """A `tf.random.Generator`, made outside of whatever graph is being traced.
+
+    Args:
+        seed: Integer.
+    """
+    import tensorflow as tf
+
+    with tf.init_scope():
+        return tf.random.Generator.from_seed(seed)
 
 
 def native_resize(images, interpolation, antialias, *, static):
