@@ -53,13 +53,10 @@ def crop_and_resize(images, boxes, size, *, interpolation="bilinear", fill_value
     """
     check_interpolation(interpolation, INTERPOLATIONS)
     xp, images, boxes, size = _prepared(images, boxes, size)
-    if interpolation == "bilinear":
-        sampled = xp.cast(images, "float32")
-    else:
-        sampled = images
-    crops, inside = _sampled(
-        xp, sampled, boxes, size, interpolation, math.inf if fill_value is None else _ROUNDING
-    )
+    # Nearest pixels stay what they are, labels beyond the precision of float32 included.
+    sampled = images if interpolation == "nearest" else xp.cast(images, "float32")
+    reach = math.inf if fill_value is None else _ROUNDING
+    crops, inside = _sampled(xp, sampled, boxes, size, interpolation, reach)
     if fill_value is not None:
         fill = saturate(xp.convert_to_tensor(np.float32(fill_value)), sampled.dtype)
         crops = xp.where(inside, crops, fill)

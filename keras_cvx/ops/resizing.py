@@ -82,8 +82,7 @@ def check_interpolation(interpolation, known=INTERPOLATIONS):
     """
     if interpolation not in known:
         raise ValueError(
-            f"`interpolation` must be one of {known}. "
-            f"Received: interpolation={interpolation!r}"
+            f"`interpolation` must be one of {known}. Received: interpolation={interpolation!r}"
         )
     return interpolation
 

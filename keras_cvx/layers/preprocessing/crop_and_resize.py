@@ -1,7 +1,6 @@
 """Crops of given regions of images, all in one size."""
 
 import keras
-import numpy as np
 
 from keras_cvx import geometry, plugins
 from keras_cvx.ops import _arrays
@@ -42,6 +41,7 @@ class CropAndResize(keras.layers.Layer):
         ValueError: If an argument is out of its range, or images or boxes of another shape.
 
     Example:
+        >>> import numpy as np
         >>> crop = CropAndResize(2, 2, bounding_box_format="xywh", data_format="channels_last")
         >>> images, boxes = np.arange(16.0).reshape(4, 4, 1), np.float32([[1, 2, 2, 2]])
         >>> crop(images, boxes)[0, ..., 0].tolist()

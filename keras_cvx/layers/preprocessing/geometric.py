@@ -209,9 +209,7 @@ class GeometricLayer(keras.layers.Layer):
         count = len(sample["images"])
         if not count:
             raise ValueError("`images` must hold at least one image. Received: an empty list")
-        moved = [
-            self(_one_of(sample, index, count), *args, **kwargs) for index in range(count)
-        ]
+        moved = [self(_one_of(sample, index, count), *args, **kwargs) for index in range(count)]
         xp = _arrays.namespace(*(one["images"] for one in moved))
         images = xp.stack([one["images"] for one in moved])
         if not isinstance(data, dict):

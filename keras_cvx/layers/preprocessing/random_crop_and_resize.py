@@ -54,6 +54,7 @@ class RandomCropAndResize(CroppingLayer):
             or the sample has boxes and the layer no `bounding_box_format`.
 
     Example:
+        >>> import numpy as np
         >>> augment = RandomCropAndResize(2, 2, scale=(0.25, 0.25), aspect_ratio=(1.0, 1.0), seed=3)
         >>> crop = augment(np.arange(16.0).reshape(4, 4, 1))
         >>> (crop - crop[0, 0])[..., 0].tolist()
@@ -113,9 +114,9 @@ class RandomCropAndResize(CroppingLayer):
         xp = _arrays.namespace(images)
         *batch, height, width, _ = xp.shape(images)
         numbers = self._uniform(images, (*batch, 2 * _ATTEMPTS + 2))
-        source = [xp.cast(xp.convert_to_tensor(side), "float32") for side in (height, width)]
-        region = random_region(numbers, *source, self.scale, self.aspect_ratio)
-        return geometry.crop_and_resize(tuple(source), region, (self.height, self.width))
+        height, width = (xp.cast(xp.convert_to_tensor(x), "float32") for x in (height, width))
+        region = random_region(numbers, height, width, self.scale, self.aspect_ratio)
+        return geometry.crop_and_resize((height, width), region, (self.height, self.width))
 
     def _uniform(self, images, shape):
         if _arrays.is_of_keras(images):
@@ -134,7 +135,7 @@ class RandomCropAndResize(CroppingLayer):
 
     def _place(self, images, record, interpolation, antialias, fill_value):
         xp = _arrays.namespace(images)
-        whole = xp.convert_to_tensor(np.float32([0, 0, self.width, self.height]))
+        whole = xp.convert_to_tensor(np.array([0, 0, self.width, self.height], "float32"))
         whole = xp.broadcast_to(whole, (*xp.shape(images)[:-3], 1, 4))
         region = geometry.restore_boxes(whole, record, clip=False)
         size = (self.height, self.width)
