@@ -4,15 +4,19 @@ from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
+from keras_cvx.layers.preprocessing.crop_and_resize import CropAndResize
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.layers.preprocessing.random_crop_and_resize import RandomCropAndResize
 from keras_cvx.layers.preprocessing.resize_with_crop_or_pad import ResizeWithCropOrPad
 from keras_cvx.layers.preprocessing.resize_with_pad import ResizeWithPad
 
 __all__ = [
+    "CropAndResize",
     "GeometricLayer",
     "GridDecoding",
     "GridDetectionHead",
     "NonMaxSuppression",
+    "RandomCropAndResize",
     "ResizeWithCropOrPad",
     "ResizeWithPad",
     "RestoreDetections",

@@ -13,6 +13,7 @@ from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
 from keras_cvx.ops.matching import match_detections
 from keras_cvx.ops.nms import non_max_suppression
+from keras_cvx.ops.regions import crop_and_resize, roi_align
 from keras_cvx.ops.resizing import pad, resize
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "clip",
     "containing_cell",
     "convert",
+    "crop_and_resize",
     "decode_distances",
     "decode_places",
     "detach_cells",
@@ -38,6 +40,7 @@ __all__ = [
     "pad",
     "pairwise_iou",
     "resize",
+    "roi_align",
     "task_aligned",
     "unpack_ground_truth",
 ]

@@ -120,6 +120,8 @@ def _pad(x, widths, constant_values=0):
 _NUMPY = types.SimpleNamespace(
     abs=np.abs,
     all=np.all,
+    any=np.any,
+    arange=np.arange,
     broadcast_to=np.broadcast_to,
     cast=np.asarray,
     concatenate=np.concatenate,
@@ -129,6 +131,7 @@ _NUMPY = types.SimpleNamespace(
     logical_and=np.logical_and,
     logical_not=np.logical_not,
     maximum=np.maximum,
+    mean=np.mean,
     minimum=np.minimum,
     moveaxis=np.moveaxis,
     ones_like=np.ones_like,
@@ -157,6 +160,8 @@ def _tensorflow():
     return types.SimpleNamespace(
         abs=tf.abs,
         all=lambda x, axis=None: tf.reduce_all(x, axis),
+        any=lambda x, axis=None: tf.reduce_any(x, axis),
+        arange=tf.range,
         broadcast_to=tf.broadcast_to,
         cast=tf.cast,
         concatenate=tf.concat,
@@ -166,6 +171,7 @@ def _tensorflow():
         logical_and=tf.logical_and,
         logical_not=tf.logical_not,
         maximum=tf.maximum,
+        mean=tf.reduce_mean,
         minimum=tf.minimum,
         moveaxis=tf.experimental.numpy.moveaxis,
         ones_like=tf.ones_like,
@@ -182,6 +188,18 @@ def _tensorflow():
         where=tf.where,
         zeros_like=tf.zeros_like,
     )
+
+
+def tensorflow_generator(seed):
+    """A `tf.random.Generator`, made outside of whatever graph is being traced.
+
+    Args:
+        seed: Integer.
+    """
+    import tensorflow as tf
+
+    with tf.init_scope():
+        return tf.random.Generator.from_seed(seed)
 
 
 def native_resize(images, interpolation, antialias, *, static):

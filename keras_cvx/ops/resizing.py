@@ -70,19 +70,19 @@ def resize(images, size, *, interpolation="bilinear", antialias=False):
     return saturate(resized, images.dtype)
 
 
-def check_interpolation(interpolation):
-    """Returns `interpolation` if `resize` knows it.
+def check_interpolation(interpolation, known=INTERPOLATIONS):
+    """Returns `interpolation` if it is known.
 
     Args:
         interpolation: Any object.
+        known: Tuple of names, by default those that `resize` knows.
 
     Raises:
-        ValueError: If it is none of `INTERPOLATIONS`.
+        ValueError: If it is none of them.
     """
-    if interpolation not in INTERPOLATIONS:
+    if interpolation not in known:
         raise ValueError(
-            f"`interpolation` must be one of {INTERPOLATIONS}. "
-            f"Received: interpolation={interpolation!r}"
+            f"`interpolation` must be one of {known}. Received: interpolation={interpolation!r}"
         )
     return interpolation
 

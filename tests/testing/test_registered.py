@@ -10,7 +10,13 @@ from keras import layers, ops
 from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
-from keras_cvx.layers import GridDecoding, GridDetectionHead, NonMaxSuppression
+from keras_cvx.layers import (
+    CropAndResize,
+    GridDecoding,
+    GridDetectionHead,
+    NonMaxSuppression,
+    RandomCropAndResize,
+)
 from keras_cvx.losses import GridDetectionLoss
 from keras_cvx.metrics import MeanAveragePrecision
 from keras_cvx.models import GridDetector
@@ -104,6 +110,67 @@ CASES = {
             "coordinate_weight": [-1.0],
             "no_object_weight": [-1.0, float("nan")],
         },
+    },
+    "CropAndResize": {
+        "factory": CropAndResize,
+        "init_kwargs": {
+            "height": 7,
+            "width": 6,
+            "interpolation": "nearest",
+            "fill_value": 3.5,
+            "bounding_box_format": "xywh",
+            "data_format": "channels_last",
+        },
+        "inputs": (IMAGES.astype("float32"), BOXES),
+        # The nearest pixel is the same when a box moves a little.
+        "differentiable": (True, False),
+        "invalid": {
+            "height": [0, -2, 2.0],
+            "width": [0, True],
+            "interpolation": ["bicubic", None],
+            "bounding_box_format": ["corners", None],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {
+            "images": (IMAGES[:, 0, :, 0], BOXES),
+            "boxes": (IMAGES, BOXES[..., :3]),
+        },
+    },
+    "RandomCropAndResize": {
+        "factory": RandomCropAndResize,
+        "init_kwargs": {
+            "height": 19,
+            "width": 23,
+            "scale": [0.25, 0.75],
+            "aspect_ratio": [0.5, 1.5],
+            "seed": 5,
+            "min_visible": 0.25,
+            "interpolation": "nearest",
+            "bounding_box_format": "xywh",
+            "data_format": "channels_last",
+        },
+        "inputs": {
+            "images": IMAGES.astype("float32"),
+            "bounding_boxes": TRUTH,
+            "segmentation_masks": IMAGES[..., 0],
+        },
+        "invalid": {
+            "height": [0, -2, 2.0],
+            "width": [0, True],
+            "scale": [[0.0, 1.0], [0.5, 1.5], [0.75, 0.5], 0.5],
+            "aspect_ratio": [[0.0, 1.0], [2.0, 1.0], [1.0, float("inf")]],
+            "seed": [-1, 0.5],
+            "min_visible": [-0.5, 1.5],
+            "interpolation": ["bicubic"],
+            "bounding_box_format": ["corners"],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {
+            "images": {"images": IMAGES[:, 0, :, 0]},
+            "segmentation_masks": {"images": IMAGES, "segmentation_masks": IMAGES[:, 1:, :, 0]},
+        },
+        # Every call draws other regions; its own test seeds both.
+        "skip": {"compiled"},
     },
     "FeatureExtractor": {
         "factory": on_backbone(FeatureExtractor),
@@ -271,7 +338,11 @@ def test_the_case_leaves_no_argument_at_its_default(name):
     assert type(made) is plugin.object
     numbers = [x for x in case["init_kwargs"].values() if type(x) in (int, float)]
     assert len(numbers) == len(set(numbers))
-    defaults = inspect.signature(plugin.object.__init__).parameters
+    defaults = {
+        argument: parameter
+        for cls in reversed(plugin.object.__mro__)
+        for argument, parameter in inspect.signature(cls.__init__).parameters.items()
+    }
     for argument, value in case["init_kwargs"].items():
         if argument != "data_format":
             assert value != defaults[argument].default, argument

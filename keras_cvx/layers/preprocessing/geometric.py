@@ -91,15 +91,29 @@ class GeometricLayer(keras.layers.Layer):
     def __call__(self, data, *args, **kwargs):
         images = _images(data)
         if isinstance(images, (list, tuple)):
-            return self._batch_of(data)
+            return self._batch_of(data, *args, **kwargs)
         if _arrays.is_ragged(images):
-            return _arrays.map_ragged(self, data)
+            return _arrays.map_ragged(lambda one: self(one, *args, **kwargs), data)
         if _arrays.is_of_keras(images):
             return super().__call__(data, *args, **kwargs)
         # On the host, as it came, and with no tensor of the backend.
-        return self.call(data)
+        return self.call(data, *args, **kwargs)
 
     def call(self, data):
+        return self._move(data, self._record_of)
+
+    def _record_of(self, images):
+        """The one record of images of one size, their channels last."""
+        return self.record(_arrays.namespace(images).shape(images)[-3:-1])
+
+    def _move(self, data, record_of):
+        """An image, a batch or a sample, moved.
+
+        Args:
+            data: As `call` takes it.
+            record_of: Function from the images, their channels last, to the record of all or to
+                that of each.
+        """
         sample = data if isinstance(data, dict) else {"images": data}
         xp = _arrays.namespace(sample["images"])
         images = xp.convert_to_tensor(sample["images"])
@@ -107,7 +121,7 @@ class GeometricLayer(keras.layers.Layer):
         if self.channels_axis == -3:
             images = xp.moveaxis(images, -3, -1)
         size = xp.shape(images)[-3:-1]
-        record = self.record(size)
+        record = record_of(images)
         moved = self._place(images, record, self.interpolation, self.antialias, self.fill_value)
         if self.channels_axis == -3:
             moved = xp.moveaxis(moved, -1, -3)
@@ -189,13 +203,13 @@ class GeometricLayer(keras.layers.Layer):
                 f"Received: height={size[0]}, width={size[1]}"
             )
 
-    def _batch_of(self, data):
+    def _batch_of(self, data, *args, **kwargs):
         """One batch of a list of images, each moved on its own."""
         sample = data if isinstance(data, dict) else {"images": data}
         count = len(sample["images"])
         if not count:
             raise ValueError("`images` must hold at least one image. Received: an empty list")
-        moved = [self(_one_of(sample, index, count)) for index in range(count)]
+        moved = [self(_one_of(sample, index, count), *args, **kwargs) for index in range(count)]
         xp = _arrays.namespace(*(one["images"] for one in moved))
         images = xp.stack([one["images"] for one in moved])
         if not isinstance(data, dict):

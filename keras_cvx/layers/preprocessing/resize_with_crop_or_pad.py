@@ -1,12 +1,11 @@
 """A centred crop where an image is too large, padding where it is too small."""
 
 from keras_cvx import geometry, plugins
-from keras_cvx.layers.preprocessing.geometric import GeometricLayer
-from keras_cvx.ops.boxes import area, clip
+from keras_cvx.layers.preprocessing.cropping import CroppingLayer
 
 
 @plugins.register("ResizeWithCropOrPad", kind="layer")
-class ResizeWithCropOrPad(GeometricLayer):
+class ResizeWithCropOrPad(CroppingLayer):
     """Crops or pads each axis of an image around its centre; nothing is scaled.
 
     The pixels are those of `tf.image.resize_with_crop_or_pad`. Boxes are clipped to what is left,
@@ -35,24 +34,11 @@ class ResizeWithCropOrPad(GeometricLayer):
         [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]
     """
 
-    def __init__(self, height, width, *, min_visible=0.0, **kwargs):
-        super().__init__(height, width, **kwargs)
-        if not 0 <= min_visible <= 1:
-            raise ValueError(
-                f"`min_visible` must be in [0, 1]. Received: min_visible={min_visible}"
-            )
-        self.min_visible = min_visible
-
     def record(self, source_size):
         return geometry.crop_or_pad(source_size, (self.height, self.width))
-
-    def keep(self, boxes):
-        clipped = clip(boxes, self.height, self.width)
-        whole, left = area(boxes), area(clipped)
-        return clipped, (left > 0) & (left >= self.min_visible * whole)
 
     def get_config(self):
         config = super().get_config()
         # Nothing is resampled.
         del config["interpolation"], config["antialias"]
-        return {**config, "min_visible": self.min_visible}
+        return config

@@ -1,0 +1,309 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_cvx import geometry
+from keras_cvx.layers import RandomCropAndResize
+from keras_cvx.layers.preprocessing.random_crop_and_resize import random_region
+from keras_cvx.ops import area, clip, convert, crop_and_resize, resize
+
+HEIGHT, WIDTH = 26, 36
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (4, HEIGHT, WIDTH, 3)).astype("uint8")
+MASKS = (IMAGES[..., 0] % 5).astype("int32")
+BOXES = np.float32([[[2, 3, 10, 12], [20, 10, 36, 26], [-1, -1, -1, -1]]] * 4)
+LABELS = np.int32([[1, 2, -1]] * 4)
+
+
+def to_numpy(x):
+    return ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
+
+
+def sample(library=np.asarray, rows=slice(None)):
+    return {
+        "images": library(IMAGES[rows]),
+        "bounding_boxes": {"boxes": library(BOXES[rows]), "labels": library(LABELS[rows])},
+        "segmentation_masks": library(MASKS[rows]),
+    }
+
+
+def layer(**options):
+    defaults = {
+        "scale": (0.2, 0.7),
+        "seed": 5,
+        "bounding_box_format": "xyxy",
+        "data_format": "channels_last",
+    }
+    return RandomCropAndResize(20, 24, **{**defaults, **options})
+
+
+@pytest.fixture(params=["numpy", "backend", "tensorflow"])
+def library(request):
+    """The way into a library of arrays."""
+    if request.param == "tensorflow":
+        return pytest.importorskip("tensorflow").constant
+    return ops.convert_to_tensor if request.param == "backend" else np.asarray
+
+
+def offsets(moved):
+    return to_numpy(moved["geometry"]["offset"]).tolist()
+
+
+def test_empty(library):
+    moved = layer()(sample(library, slice(0)))
+    assert tuple(moved["images"].shape) == (0, 20, 24, 3)
+    assert tuple(moved["geometry"]["offset"].shape) == (0, 2)
+
+
+def test_the_same_seed_gives_the_same_regions(library):
+    one, other = layer(), layer()
+    first = one(sample(library))
+    assert type(first["images"]) is type(library(IMAGES))
+    assert len({tuple(x) for x in offsets(first)}) == len(IMAGES)
+    assert offsets(other(sample(library))) == offsets(first)
+    assert offsets(one(sample(library))) != offsets(first)
+    assert offsets(layer(seed=6)(sample(library))) != offsets(first)
+    assert offsets(one(sample(library, 0))) != offsets(one(sample(library, 0)))
+
+
+def test_without_a_seed_keras_decides(library):
+    seeded = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        seeded.append(offsets(layer(seed=None)(sample(library))))
+    assert seeded[0] == seeded[1]
+    assert offsets(layer(seed=None)(sample(library))) != seeded[0]
+
+
+def test_pixels_boxes_and_masks_move_together(library):
+    """All by the record: the mask is that of `geometry`, and the boxes are its clipped ones."""
+    least = 0.5
+    moved = layer(min_visible=least, interpolation="nearest")(sample(library))
+    for i in range(len(IMAGES)):
+        record = {name: to_numpy(field)[i] for name, field in moved["geometry"].items()}
+        expected = geometry.transform_mask(MASKS[i], record)
+        # A pixel whose centre lies between two of the source may be either.
+        differs = np.mean(to_numpy(moved["segmentation_masks"])[i] != expected)
+        assert differs < 0.08
+        np.testing.assert_array_equal(
+            to_numpy(moved["images"])[i, ..., 0] % 5, to_numpy(moved["segmentation_masks"])[i]
+        )
+        whole = geometry.transform_boxes(BOXES[i], record)
+        clipped = clip(whole, 20, 24)
+        stays = (area(clipped) > 0) & (area(clipped) >= least * area(whole)) & (LABELS[i] >= 0)
+        boxes = to_numpy(moved["bounding_boxes"]["boxes"])[i]
+        np.testing.assert_allclose(boxes, np.where(stays[:, None], clipped, -1.0), atol=1e-4)
+        labels = to_numpy(moved["bounding_boxes"]["labels"])[i]
+        np.testing.assert_array_equal(labels, np.where(stays, LABELS[i], -1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(40, 90), st.integers(40, 90)),
+    target=st.tuples(st.integers(24, 100), st.integers(24, 100)),
+    seed=st.integers(0, 2**20),
+    interpolation=st.sampled_from(["nearest", "bilinear"]),
+)
+def test_a_painted_rectangle_lies_in_its_box(size, target, seed, interpolation):
+    rng = np.random.default_rng(seed)
+    y0, x0 = (rng.integers(2, side - 22) for side in size)
+    high, wide = rng.integers(8, 20, 2)
+    image, mask = np.zeros((*size, 1), "float32"), np.zeros(size, "uint8")
+    image[y0 : y0 + high, x0 : x0 + wide] = 1.0
+    mask[y0 : y0 + high, x0 : x0 + wide] = 1
+    painted = np.float32([[x0, y0, x0 + wide, y0 + high]])
+    crop = RandomCropAndResize(
+        *target,
+        scale=(0.4, 1.0),
+        min_visible=1.0,
+        seed=seed,
+        interpolation=interpolation,
+        bounding_box_format="xyxy",
+        data_format="channels_last",
+    )
+    moved = crop(
+        {"images": image, "bounding_boxes": {"boxes": painted}, "segmentation_masks": mask}
+    )
+    box = moved["bounding_boxes"]["boxes"]
+    if (box == -1).all():
+        return
+    restored = geometry.restore_boxes(box, moved["geometry"], clip=False)
+    np.testing.assert_allclose(restored, painted, atol=1e-3)
+    for shown in (moved["images"][..., 0] > 0.5, moved["segmentation_masks"] == 1):
+        rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+        extent = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(extent, box[0], atol=0.5 + 1e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    scale=st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)).map(sorted),
+    ratio=st.tuples(st.floats(0.1, 10.0), st.floats(0.1, 10.0)).map(sorted),
+    seed=st.integers(0, 2**20),
+)
+def test_regions_are_of_whole_pixels_in_the_image(size, scale, ratio, seed):
+    """And those of a loop as torchvision has it, from the same numbers."""
+    numbers = np.random.default_rng(seed).random((7, 22), "float32")
+    regions = random_region(numbers, *np.float32(size), scale, ratio)
+    height, width = size
+    np.testing.assert_array_equal(regions, np.round(regions))
+    assert (regions[:, :2] >= 0).all()
+    assert (regions[:, 2:] <= [width, height]).all()
+    assert (regions[:, 2:] > regions[:, :2]).all()
+    for row, region in zip(numbers, regions, strict=True):
+        np.testing.assert_allclose(region, looped_region(row, size, scale, ratio), atol=1.0)
+
+
+def looped_region(numbers, size, scale, ratio):
+    (height, width), numbers = size, numbers.astype("float64")
+    for share, exponent in zip(numbers[:10], numbers[10:20], strict=True):
+        surface = height * width * (scale[0] + (scale[1] - scale[0]) * share)
+        aspect = np.exp(np.log(ratio[0]) + (np.log(ratio[1]) - np.log(ratio[0])) * exponent)
+        wide, high = round(np.sqrt(surface * aspect)), round(np.sqrt(surface / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            y0 = np.floor(numbers[20] * (height - high + 1))
+            x0 = np.floor(numbers[21] * (width - wide + 1))
+            return x0, y0, x0 + wide, y0 + high
+    wide, high = width, height
+    if width / height < ratio[0]:
+        high = max(round(width / ratio[0]), 1)
+    elif width / height > ratio[1]:
+        wide = max(round(height * ratio[1]), 1)
+    x0, y0 = (width - wide) // 2, (height - high) // 2
+    return x0, y0, x0 + wide, y0 + high
+
+
+def test_shares_and_ratios_are_spread_over_their_ranges():
+    numbers = RNG.random((20000, 22), "float32")
+    x0, y0, x1, y1 = random_region(numbers, *np.float32([1000, 1000]), (0.1, 0.3), (0.5, 2.0)).T
+    shares, ratios = (x1 - x0) * (y1 - y0) / 1e6, np.log2((x1 - x0) / (y1 - y0))
+    for values, low, high in ((shares, 0.1, 0.3), (ratios, -1.0, 1.0)):
+        quartiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(quartiles, np.linspace(low, high, 5), atol=0.03 * (high - low))
+    assert x0.min() < 5
+    assert x1.max() > 995
+
+
+def test_at_inference_the_whole_image_is_resized(library):
+    moved = layer()(sample(library), training=False)
+    images = to_numpy(moved["images"])
+    expected = to_numpy(resize(ops.convert_to_tensor(IMAGES), (20, 24)))
+    np.testing.assert_allclose(images.astype(int), expected.astype(int), atol=1)
+    record = geometry.resize((HEIGHT, WIDTH), (20, 24))
+    boxes = to_numpy(moved["bounding_boxes"]["boxes"])[0]
+    np.testing.assert_allclose(boxes, geometry.transform_boxes(BOXES[0], record), atol=1e-4)
+
+
+def test_in_a_model():
+    image = keras.Input((HEIGHT, WIDTH, 3), dtype="uint8")
+    model = keras.Model(image, layer()(image))
+    assert model.output_shape == (None, 20, 24, 3)
+    resized = layer()(IMAGES, training=False)
+    predicted = model.predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(predicted.astype(int), resized.astype(int), atol=1)
+    one, other = (to_numpy(model(IMAGES, training=True)) for _ in range(2))
+    assert not np.array_equal(one, other)
+
+
+def compile_with_state(crop):
+    """Function of a sample, compiled by XLA, that advances the generator of a layer."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(crop, jit_compile=True)
+    if keras.backend.backend() != "jax":
+        pytest.skip("torch has no XLA here")
+    import jax
+
+    crop.build()
+    pure = jax.jit(crop.stateless_call)
+
+    def advancing(tensors):
+        moved, state = pure([], [v.value for v in crop.non_trainable_variables], tensors)
+        for variable, value in zip(crop.non_trainable_variables, state, strict=True):
+            variable.assign(value)
+        return moved
+
+    return advancing
+
+
+def test_compiled():
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, sample())
+    one, other = compile_with_state(layer()), compile_with_state(layer())
+    moved = one(tensors)
+    assert offsets(other(tensors)) == offsets(moved)
+    assert offsets(one(tensors)) != offsets(moved)
+    record = {name: to_numpy(field) for name, field in moved["geometry"].items()}
+    whole = np.float32([[[0, 0, 24, 20]]] * len(IMAGES))
+    region = geometry.restore_boxes(whole, record, clip=False)
+    expected = crop_and_resize(IMAGES, region, (20, 24), fill_value=None)[:, 0]
+    images = to_numpy(moved["images"]).astype(int)
+    np.testing.assert_allclose(images, expected.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_in_a_pipeline(batched):
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(sample())
+    data = data.batch(2) if batched else data
+
+    def run(crop):
+        return np.concatenate([np.atleast_2d(offsets(moved)) for moved in data.map(crop)])
+
+    crop = layer()
+    first = run(crop)
+    assert len(np.unique(first, axis=0)) == len(IMAGES)
+    np.testing.assert_array_equal(run(layer()), first)
+    # Another epoch sees other regions.
+    assert not np.array_equal(run(crop), first)
+
+
+def test_images_of_several_sizes():
+    images = [IMAGES[0], IMAGES[1, :15], IMAGES[2, :, :17]]
+    boxes = {"boxes": list(BOXES[:3]), "labels": list(LABELS[:3])}
+    moved = layer()({"images": images, "bounding_boxes": boxes})
+    assert moved["images"].shape == (3, 20, 24, 3)
+    assert moved["geometry"]["source_size"].tolist() == [[26, 36], [15, 36], [26, 17]]
+    resized = layer()(images, training=False)
+    np.testing.assert_array_equal(resized[1], layer()(images[1], training=False))
+    tf = pytest.importorskip("tensorflow")
+    ragged = tf.ragged.stack([tf.constant(image) for image in images[:2]])
+    assert layer()(ragged).shape == (2, 20, 24, 3)
+
+
+def test_relative_boxes_and_an_earlier_record():
+    boxes = convert(BOXES, "xyxy", "rel_yxyx", height=HEIGHT, width=WIDTH)
+    earlier = geometry.resize((2 * HEIGHT, 2 * WIDTH), (HEIGHT, WIDTH))
+    earlier = {name: np.repeat(field[None], 4, 0) for name, field in earlier.items()}
+    given = {
+        "images": IMAGES,
+        "bounding_boxes": {"boxes": boxes, "labels": LABELS},
+        "geometry": earlier,
+    }
+    moved = layer(bounding_box_format="rel_yxyx", scale=(0.7, 1.0), min_visible=1.0)(given)
+    got = convert(moved["bounding_boxes"]["boxes"], "rel_yxyx", "xyxy", height=20, width=24)
+    stays = moved["bounding_boxes"]["labels"] >= 0
+    assert stays.any()
+    restored = geometry.restore_boxes(got, moved["geometry"])
+    np.testing.assert_allclose(restored[stays], 2 * BOXES[stays], atol=1e-3)
+
+
+def test_channels_first():
+    moved = layer(data_format="channels_first")(np.moveaxis(IMAGES, -1, 1))
+    np.testing.assert_array_equal(moved, np.moveaxis(layer()(IMAGES), -1, 1))
+
+
+def test_without_regions_nothing_of_the_backend_is_made():
+    crop = layer()
+    crop(sample())
+    assert not crop.built
+    assert not crop.variables
+
+
+def test_boxes_without_a_format():
+    with pytest.raises(ValueError, match="`bounding_box_format` must be given"):
+        layer(bounding_box_format=None)(sample())
