@@ -21,7 +21,7 @@ import keras_cvx as cvx
 
 
 def photograph():
-    scenes = cvx.datasets.digit_scenes(40, split="test", size=256, seed=1)
+    scenes = cvx.datasets.digit_scenes(40, split="test", size=256, seed=4)
     boxes, labels = scenes["bounding_boxes"]["boxes"], scenes["bounding_boxes"]["labels"]
     # The scene with most digits of which none is cut off by the slice.
     top, bottom = 48, 208
@@ -73,7 +73,9 @@ def draw(axes, sample, boxes=None, title=""):
     extent = (0, width, height, 0)
     axes.imshow(image, extent=extent, interpolation="nearest")
     ink = np.ma.masked_where((mask == 0) | (mask == 255), mask)
-    axes.imshow(ink, extent=extent, interpolation="nearest", cmap="cool", alpha=0.55)
+    axes.imshow(
+        ink, extent=extent, interpolation="nearest", cmap="cool", vmin=1, vmax=10, alpha=0.55
+    )
     axes.imshow(
         np.ma.masked_where(mask != 255, mask), extent=extent, interpolation="nearest",
         cmap="gray", vmin=0, vmax=300,

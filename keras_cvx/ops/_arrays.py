@@ -8,6 +8,7 @@ serve all three with the functions of `namespace`.
 import functools
 import sys
 import types
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +44,7 @@ def is_of_keras(array):
 
 def is_tensorflow(array):
     """Whether `array` is a tensor of TensorFlow, a ragged one included; it is not imported."""
-    tensorflow = sys.modules.get("tensorflow")
+    tensorflow: Any = sys.modules.get("tensorflow")
     # In the midst of its own import it has no such function yet.
     return hasattr(tensorflow, "is_tensor") and tensorflow.is_tensor(array)
 

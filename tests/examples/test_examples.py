@@ -35,6 +35,15 @@ def test_compose_with_plain_keras():
     assert set(scores) == {"AP", "AP50", "AP75"}
 
 
+def test_letterbox(tmp_path, capsys):
+    from PIL import Image
+
+    assert load("letterbox").main(["--output", str(tmp_path)]) < 1e-3
+    with Image.open(tmp_path / "letterbox.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
+    assert f"The picture is {tmp_path / 'letterbox.png'}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_tested(path):
     assert f"def test_{path.stem}(" in Path(__file__).read_text(encoding="utf-8")
