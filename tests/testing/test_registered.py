@@ -10,12 +10,14 @@ from keras import layers, ops
 from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
+from keras_cvx.geometry import resize_with_pad
 from keras_cvx.layers import (
     CropAndResize,
     GridDecoding,
     GridDetectionHead,
     NonMaxSuppression,
     RandomCropAndResize,
+    RestoreDetections,
 )
 from keras_cvx.losses import GridDetectionLoss
 from keras_cvx.metrics import MeanAveragePrecision
@@ -238,6 +240,23 @@ CASES = {
         },
         "invalid_inputs": {
             "inputs": ([np.zeros((BATCH, 4, 6, 8), "float32")],),
+        },
+    },
+    "RestoreDetections": {
+        "factory": RestoreDetections,
+        "init_kwargs": {"bounding_box_format": "xywh"},
+        "inputs": (
+            {"boxes": BOXES, "labels": LABELS},
+            resize_with_pad(np.float32([[40, 70]] * BATCH), (32, 48)),
+        ),
+        # The size of the target matters to relative formats only.
+        "differentiable": (True, False, True, True, True, False),
+        "invalid": {"bounding_box_format": ["corners", None]},
+        "invalid_inputs": {
+            "boxes": (
+                {"boxes": BOXES[..., :3], "labels": LABELS},
+                resize_with_pad(np.float32([[40, 70]] * BATCH), (32, 48)),
+            ),
         },
     },
     "NonMaxSuppression": {
