@@ -18,6 +18,7 @@ one included, and answer in kind.
 import numpy as np
 
 from keras_cvx.ops._arrays import namespace
+from keras_cvx.ops.arguments import shapes_agree
 
 FIELDS = ("source_size", "content_size", "offset", "target_size")
 
@@ -51,9 +52,9 @@ def resize(source_size, target_size):
 def resize_with_pad(source_size, target_size, *, pad_position="center", allow_upscale=True):
     """Record of an image that is resized to fit, its aspect ratio kept, and padded.
 
-    The content has the size that `tf.image.resize_with_pad` gives it, to the last bit: its
-    arithmetic is in float32, which for some sizes makes the content one pixel smaller than the
-    target. Unlike there it has at least one row and one column.
+    The content has the size and, in the centre, the place that `tf.image.resize_with_pad` gives
+    it, to the last bit: its arithmetic is in float32, which for some sizes makes the content one
+    pixel smaller than the target. Unlike there it has at least one row and one column.
 
     Args:
         source_size: Height and width in pixels: a pair, or an array `(..., 2)`.
@@ -72,16 +73,25 @@ def resize_with_pad(source_size, target_size, *, pad_position="center", allow_up
         >>> resize_with_pad((50, 100), (64, 64))["offset"].tolist()
         [16.0, 0.0]
     """
-    before = POSITIONS[check_position(pad_position)]
+    if pad_position not in POSITIONS:
+        raise ValueError(
+            f"`pad_position` must be one of {tuple(POSITIONS)}. "
+            f"Received: pad_position={pad_position!r}"
+        )
     xp, source, target = _pairs(source_size, target_size)
-    ratio = xp.maximum(source[0] / target[0], source[1] / target[1])
+    # The target as it is, but no constant, whose reciprocal compilers multiply by: 40 / (40 / 24)
+    # would be less than 24 in a graph, and the content of one image another there than elsewhere.
+    divisors = [xp.maximum(target[i], xp.minimum(target[i], source[i])) for i in range(2)]
+    ratio = xp.maximum(source[0] / divisors[0], source[1] / divisors[1])
     if not allow_upscale:
         ratio = xp.maximum(ratio, xp.ones_like(ratio))
-    content = [xp.maximum(xp.floor(side / ratio), xp.ones_like(ratio)) for side in source]
-    offset = [
-        xp.floor((whole - side) * share)
-        for whole, side, share in zip(target, content, before, strict=True)
-    ]
+    fitted = [side / ratio for side in source]
+    content = [xp.maximum(xp.floor(side), xp.ones_like(ratio)) for side in fitted]
+    # TensorFlow centres the content before it rounds its size down; the corners touch it after.
+    placed = fitted if pad_position == "center" else content
+    free = [whole - side for whole, side in zip(target, placed, strict=True)]
+    before = [room * share for room, share in zip(free, POSITIONS[pad_position], strict=True)]
+    offset = [xp.maximum(xp.floor(room), xp.zeros_like(ratio)) for room in before]
     return _record(source, content, offset, target)
 
 
@@ -130,11 +140,9 @@ def crop_and_resize(source_size, box, target_size):
     box = _float32(box, namespace(box))
     low, high = (box[..., 1], box[..., 0]), (box[..., 3], box[..., 2])
     _, source, target, low, high = _pairs(source_size, target_size, low, high)
-    content, offset = [], []
-    for axis in range(2):
-        side = high[axis] - low[axis]
-        content.append(source[axis] * target[axis] / side)
-        offset.append(-low[axis] * target[axis] / side)
+    side = [high[i] - low[i] for i in range(2)]
+    content = [source[i] * target[i] / side[i] for i in range(2)]
+    offset = [-low[i] * target[i] / side[i] for i in range(2)]
     return _record(source, content, offset, target)
 
 
@@ -148,6 +156,9 @@ def compose(first, second):
     Returns:
         The record from the source of the first to the target of the second.
 
+    Raises:
+        ValueError: If both are of batches, of different lengths.
+
     Example:
         >>> both = compose(resize((4, 8), (8, 8)), crop_or_pad((8, 8), (4, 4)))
         >>> both["content_size"].tolist(), both["offset"].tolist()
@@ -157,6 +168,12 @@ def compose(first, second):
     first, second = (
         {name: _float32(record[name], xp) for name in FIELDS} for record in (first, second)
     )
+    images, others = (tuple(record["offset"].shape)[:-1] for record in (first, second))
+    if images and others and not shapes_agree(images, others):
+        raise ValueError(
+            "`geometry` can only be composed with that of as many images. "
+            f"Received: records of {images} and of {others}"
+        )
     content, source = second["content_size"], second["source_size"]
     return {
         "source_size": first["source_size"],
@@ -298,36 +315,21 @@ def restore_mask(mask, geometry, *, fill_value=255):
     return _sampled(mask, places, fill_value)
 
 
-def check_position(pad_position):
-    """Returns `pad_position` if it is one of `POSITIONS`.
-
-    Args:
-        pad_position: Any object.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    if pad_position not in POSITIONS:
-        raise ValueError(
-            f"`pad_position` must be one of {tuple(POSITIONS)}. "
-            f"Received: pad_position={pad_position!r}"
-        )
-    return pad_position
-
-
 def _float32(x, xp):
     return xp.cast(xp.convert_to_tensor(x), "float32")
 
 
 def _pairs(*sizes):
     """The namespace of all, and each as a pair of float32 arrays of it."""
-    pairs = [
-        size if isinstance(size, (tuple, list)) else (size[..., 0], size[..., 1]) for size in sizes
+    lists = (tuple, list)
+    # A pair holds no lists; a list of them is an array (B, 2).
+    arrays = [
+        np.asarray(size) if isinstance(size, lists) and isinstance(size[0], lists) else size
+        for size in sizes
     ]
+    pairs = [x if isinstance(x, lists) else (x[..., 0], x[..., 1]) for x in arrays]
     xp = namespace(*(side for pair in pairs for side in pair))
-    return xp, *(
-        [xp.cast(xp.convert_to_tensor(side), "float32") for side in pair] for pair in pairs
-    )
+    return xp, *([_float32(side, xp) for side in pair] for pair in pairs)
 
 
 def _record(*fields):
@@ -356,18 +358,14 @@ def _prepared(coordinates, name, width, geometry):
     shape = tuple(coordinates.shape)
     if len(shape) < 2 or shape[-1] != width:
         raise ValueError(f"`{name}` must be of shape (..., N, {width}). Received: {shape}")
-    images = tuple(geometry["offset"].shape)[:-1]
-    together = len(images) in (0, len(shape) - 2) and all(
-        mine == theirs or None in (mine, theirs)
-        for mine, theirs in zip(shape, images, strict=False)
-    )
-    if not together:
+    fields = [_float32(geometry[field], xp) for field in FIELDS[:3]]
+    images = tuple(fields[2].shape)[:-1]
+    if images and not shapes_agree(images, shape[:-2]):
         raise ValueError(
             "`geometry` must hold one record, or one for each of the images of "
             f"`{name}`. Received: records of {images}, and {name} of shape {shape}"
         )
     axes = (1, 0) * (width // 2)
-    fields = [_float32(geometry[field], xp) for field in FIELDS[:3]]
     stacked = [xp.stack([field[..., axis] for axis in axes], -1) for field in fields]
     return xp, coordinates, *(xp.expand_dims(field, -2) for field in stacked)
 

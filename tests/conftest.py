@@ -63,6 +63,32 @@ def compiled():
     return of
 
 
+# What preprocessing meets: in the workers of a loader, in a model, and in tf.data.
+KINDS = ["numpy", "backend", "tensorflow"]
+if keras.backend.backend() == "tensorflow":
+    KINDS.remove("tensorflow")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def as_kind(request):
+    """Function from a structure of NumPy arrays to one of arrays of a kind; `.exact` of them.
+
+    `exact` is whether arithmetic on this kind is to be TensorFlow's to 1e-3, not to 1e-2.
+    """
+
+    def of(structure):
+        if request.param == "numpy":
+            return structure
+        if request.param == "backend":
+            return keras.tree.map_structure(ops.convert_to_tensor, structure)
+        tf = pytest.importorskip("tensorflow")
+        return keras.tree.map_structure(tf.convert_to_tensor, structure)
+
+    of.kind = request.param
+    of.exact = request.param != "backend" or keras.backend.backend() == "tensorflow"
+    return of
+
+
 @pytest.fixture
 def clean_registry(monkeypatch):
     """Whatever a test registers is gone after it, from our registry and from Keras'."""

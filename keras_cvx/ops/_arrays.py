@@ -62,10 +62,11 @@ def dense(array):
     """
     if is_ragged(array):
         return array.to_tensor(-1)
-    if not isinstance(array, (list, tuple)) or not all(hasattr(row, "shape") for row in array):
+    rows = isinstance(array, (list, tuple)) and all(hasattr(row, "shape") for row in array)
+    if not rows or not array:
         return array
     xp = namespace(*array)
-    most = max((row.shape[0] for row in array), default=0)
+    most = max(row.shape[0] for row in array)
     return xp.stack(
         [
             xp.pad(
@@ -203,6 +204,22 @@ def tensorflow_generator(seed):
         return tf.random.Generator.from_seed(seed)
 
 
+def compiles(interpolation, antialias):
+    """Whether XLA can compile a resize between sizes that Keras' backend does not know.
+
+    Args:
+        interpolation: One of `ops.resizing.INTERPOLATIONS`.
+        antialias: Boolean.
+
+    Returns:
+        Boolean: on TensorFlow whether XLA has a kernel for it; on others True, for they know all
+        sizes.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    return interpolation == "nearest" or (interpolation == "bilinear" and not antialias)
+
+
 def native_resize(images, interpolation, antialias, *, static):
     """The fast function of this library that resizes as TensorFlow does, or None.
 
@@ -216,16 +233,19 @@ def native_resize(images, interpolation, antialias, *, static):
         Function of the images and a size, or None.
     """
     if is_tensorflow(images):
-        # XLA has no kernel for the others. It knows all sizes, and is no matter in `tf.data`.
-        compiles = interpolation == "nearest" or (interpolation == "bilinear" and not antialias)
-        if static and not compiles and keras.backend.backend() == "tensorflow":
+        # XLA knows all sizes, and is no matter in `tf.data` under another backend.
+        if static and not compiles(interpolation, antialias):
             return None
         return lambda x, size: _tensorflow().resize(x, size, interpolation, antialias)
     if isinstance(images, np.ndarray):
-        return None if antialias or interpolation != "bilinear" else _opencv()
+        # Of floats OpenCV is off by up to 0.007 of 255, which only grey levels hide; and it takes
+        # no images of hundreds of channels.
+        colours = images.dtype == np.uint8 and images.shape[-1] <= 4
+        return _opencv() if colours and interpolation == "bilinear" and not antialias else None
     # JAX rounds the places of the nearest pixels, torch has another cubic kernel and no Lanczos;
-    # and on none but TensorFlow is the cubic kernel one of a table.
-    if interpolation == "bilinear" or (interpolation == "bicubic" and antialias):
+    # on none but TensorFlow is the cubic kernel one of a table; and where it antialiases, it
+    # rounds the scale so that in images of 2000 pixels others differ from it by 0.08 of 255.
+    if interpolation == "bilinear" and not antialias:
         return lambda x, size: ops.image.resize(
             ops.cast(x, "float32"), size, interpolation=interpolation, antialias=antialias,
             data_format="channels_last",
@@ -235,15 +255,13 @@ def native_resize(images, interpolation, antialias, *, static):
 
 @functools.cache
 def _opencv():
-    """OpenCV's bilinear function for images of NumPy, or None if it is not installed."""
+    """OpenCV's bilinear function for uint8 images of NumPy, or None if it is not installed."""
     try:
         import cv2
     except ImportError:
         return None
 
     def resized(images, size):
-        if images.dtype not in (np.uint8, np.float32):
-            images = images.astype("float32")
         if images.ndim == 4:
             return (
                 np.stack([resized(image, size) for image in images])

@@ -17,8 +17,8 @@ _CUBIC_PLACES = 1024
 def resize(images, size, *, interpolation="bilinear", antialias=False):
     """Resizes images as `tf.image.resize` does: pixel centres at half integers, edges repeated.
 
-    NumPy arrays are resized by OpenCV where it is installed and does the same, within one grey
-    level for uint8.
+    NumPy arrays of uint8 are resized by OpenCV where it is installed and does the same within one
+    grey level.
 
     Args:
         images: `(..., H, W, C)` with one leading axis or none: a NumPy array, a tensor, or one of
@@ -44,6 +44,11 @@ def resize(images, size, *, interpolation="bilinear", antialias=False):
     check_interpolation(interpolation)
     xp = _arrays.namespace(images)
     images = xp.convert_to_tensor(images)
+    if _name(images.dtype) == "bool":
+        # TensorFlow has no kernels for it.
+        images = xp.cast(images, "uint8")
+        resized = resize(images, size, interpolation=interpolation, antialias=antialias)
+        return xp.cast(resized, "bool")
     if len(images.shape) not in (3, 4):
         raise ValueError(
             "`images` must be of shape (H, W, C) or (B, H, W, C). "
@@ -108,9 +113,34 @@ def saturate(images, dtype):
         limits = np.iinfo(name)
         # The largest float32 below 2 ** 31 and so on, so that the cast cannot wrap around.
         high = np.float32(limits.max)
-        high = high if high <= limits.max else np.nextafter(high, np.float32(0))
+        high = high if int(high) <= limits.max else np.nextafter(high, np.float32(0))
         images = xp.maximum(xp.minimum(xp.round(images), high), np.float32(limits.min))
     return xp.cast(images, dtype)
+
+
+def check_fill_value(dtype, **arguments):
+    """Raises for the first number that pixels of a dtype cannot have.
+
+    Args:
+        dtype: The dtype, of any library or by name.
+        **arguments: Numbers by the names that the error is to give them.
+
+    Raises:
+        ValueError: If the dtype is one of integers or booleans and a number is out of its range.
+
+    Example:
+        >>> check_fill_value("uint8", fill_value=114.0)
+    """
+    name = _name(dtype)
+    if "float" in name:
+        return
+    low, high = (0, 1) if name == "bool" else (np.iinfo(name).min, np.iinfo(name).max)
+    for argument, value in arguments.items():
+        if not low <= value <= high:
+            raise ValueError(
+                f"`{argument}` must be in the range of {name}, from {low} to {high}. "
+                f"Received: {argument}={value}"
+            )
 
 
 def _name(dtype):
@@ -147,14 +177,15 @@ def taps(count, out, interpolation, antialias):
     Returns:
         Tuple of NumPy arrays `(K, out)`: int32 places, and float32 weights whose sum over K is 1.
     """
-    # In float32, and by the reciprocal, so as to round where TensorFlow rounds.
-    scale = np.float32(1) / (np.float32(out) / np.float32(count))
+    # In float32, and with its two ways to the scale, so as to round where TensorFlow rounds.
+    scale = np.float32(count) / np.float32(out)
+    if antialias or interpolation not in ("bilinear", "bicubic"):
+        scale = np.float32(1) / (np.float32(out) / np.float32(count))
     widening = max(scale, np.float32(1)) if antialias else np.float32(1)
     radius = np.float32(_RADIUS[interpolation]) * widening
     center = (np.arange(out, dtype="float32") + np.float32(0.5)) * scale
     if interpolation == "bicubic" and not antialias:
-        place = (np.arange(out, dtype="float32") + np.float32(0.5)) * np.float32(count / out)
-        place -= np.float32(0.5)
+        place = center - np.float32(0.5)
         whole = np.floor(place)
         center = whole + np.rint((place - whole) * _CUBIC_PLACES) / _CUBIC_PLACES + 0.5
     first = np.ceil(center - radius - np.float32(0.5))
@@ -187,29 +218,41 @@ def pad(images, target_size, offset, fill_value=0):
         images: `(..., H, W, C)`, as `resize` takes them.
         target_size: Height and width of the result.
         offset: Row and column where the image's upper left corner lies; negative cuts it off.
-        fill_value: Number for all pixels outside the image.
+        fill_value: Number for all pixels outside the image, rounded if theirs are integers.
 
     Returns:
         Images `(..., height, width, C)` of the same dtype.
+
+    Raises:
+        ValueError: If the images' dtype cannot hold `fill_value`.
 
     Example:
         >>> pad(np.float32([[[1.0], [2.0]]]), (1, 3), (0, -1)).tolist()
         [[[2.0], [0.0], [0.0]]]
     """
     xp = _arrays.namespace(images)
+    check_fill_value(images.dtype, fill_value=fill_value)
+    if "float" not in _name(images.dtype):
+        fill_value = round(fill_value)
     rank = len(images.shape)
     sizes = xp.shape(images)[-3:-1]
     cut, widths = [slice(None)] * (rank - 3), [(0, 0)] * (rank - 3)
     for here, low, out in zip(sizes, offset, target_size, strict=True):
-        first, last = _at_least_zero(-low), _at_least_zero(low + here - out)
+        # An image that lies wholly outside is cut to nothing.
+        first = _clipped(-low, here)
+        last = _clipped(low + here - out, here - first)
+        before = _clipped(low, out)
         cut.append(slice(first, here - last))
-        before = _at_least_zero(low)
-        widths.append((before, _at_least_zero(out - before - (here - first - last))))
+        widths.append((before, out - before - (here - first - last)))
     images = images[tuple(cut)]
     if all(isinstance(n, int) for width in widths for n in width) and not any(map(any, widths)):
         return images
     return xp.pad(images, [*widths, (0, 0)], constant_values=fill_value)
 
 
-def _at_least_zero(x):
-    return max(x, 0) if isinstance(x, (int, np.integer)) else _arrays.namespace(x).maximum(x, 0)
+def _clipped(x, high):
+    """`x` cut to the range from 0 to `high`: integers, or scalars of TensorFlow."""
+    if all(isinstance(value, (int, np.integer)) for value in (x, high)):
+        return max(min(x, high), 0)
+    xp = _arrays.namespace(x, high)
+    return xp.maximum(xp.minimum(x, high), 0)

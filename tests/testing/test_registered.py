@@ -10,13 +10,15 @@ from keras import layers, ops
 from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
-from keras_cvx.geometry import resize_with_pad
+from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
     CropAndResize,
     GridDecoding,
     GridDetectionHead,
     NonMaxSuppression,
     RandomCropAndResize,
+    ResizeWithCropOrPad,
+    ResizeWithPad,
     RestoreDetections,
 )
 from keras_cvx.losses import GridDetectionLoss
@@ -46,6 +48,22 @@ FOUND = {
     "labels": LABELS,
 }
 IMAGES = RNG.integers(0, 256, (BATCH, 32, 48, 3)).astype("uint8")
+# As the preprocessing layers take it, the boxes in the format "center_xywh".
+SAMPLE = {
+    "images": IMAGES.astype("float32"),
+    "bounding_boxes": {
+        "boxes": ops.convert_to_numpy(convert(BOXES, "xyxy", "center_xywh")),
+        "labels": LABELS,
+    },
+    "segmentation_masks": RNG.integers(0, CLASSES, (BATCH, 32, 48)).astype("int32"),
+}
+BAD_SAMPLES = {
+    "images": IMAGES[:, 0, 0],
+    "segmentation_masks": {**SAMPLE, "segmentation_masks": SAMPLE["segmentation_masks"][:, 1:]},
+    "boxes": {**SAMPLE, "bounding_boxes": {"boxes": BOXES[..., :3], "labels": LABELS}},
+    "bounding_boxes": {**SAMPLE, "bounding_boxes": BOXES},
+    "geometry": {**SAMPLE, "geometry": resize(np.ones((BATCH + 1, 2)), (32, 48))},
+}
 
 
 def outputs_of(coding):
@@ -282,6 +300,52 @@ CASES = {
             "boxes": (BOXES[..., :3], SCORES),
             "scores": (BOXES, SCORES[:, :3]),
         },
+    },
+    "ResizeWithPad": {
+        "factory": ResizeWithPad,
+        "init_kwargs": {
+            "height": 19,
+            "width": 26,
+            "interpolation": "bicubic",
+            "antialias": True,
+            "pad_position": "bottom_left",
+            "allow_upscale": False,
+            "fill_value": 114.0,
+            "mask_fill_value": 7,
+            "bounding_box_format": "center_xywh",
+            "data_format": "channels_last",
+        },
+        "inputs": SAMPLE,
+        "invalid": {
+            "height": [0, 2.0, True],
+            "width": [-1],
+            "interpolation": ["area"],
+            "pad_position": ["left"],
+            "bounding_box_format": ["corners"],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": BAD_SAMPLES,
+    },
+    "ResizeWithCropOrPad": {
+        "factory": ResizeWithCropOrPad,
+        "init_kwargs": {
+            "height": 19,
+            "width": 54,
+            "min_visible": 0.25,
+            "fill_value": 114.0,
+            "mask_fill_value": 7,
+            "bounding_box_format": "center_xywh",
+            "data_format": "channels_last",
+        },
+        "inputs": SAMPLE,
+        "invalid": {
+            "height": [0, 2.0, True],
+            "width": [-1],
+            "min_visible": [-0.5, 1.5, float("nan")],
+            "bounding_box_format": ["corners"],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": BAD_SAMPLES,
     },
     "GridDetectionLoss": {
         "factory": GridDetectionLoss,

@@ -7,9 +7,9 @@ import numpy as np
 
 from keras_cvx import geometry
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.arguments import check_integers, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert
-from keras_cvx.ops.resizing import check_interpolation, pad, resize
+from keras_cvx.ops.resizing import check_fill_value, check_interpolation, pad, resize
 
 
 class GeometricLayer(keras.layers.Layer):
@@ -120,7 +120,6 @@ class GeometricLayer(keras.layers.Layer):
         self._check_images(tuple(images.shape))
         if self.channels_axis == -3:
             images = xp.moveaxis(images, -3, -1)
-        size = xp.shape(images)[-3:-1]
         record = record_of(images)
         moved = self._place(images, record, self.interpolation, self.antialias, self.fill_value)
         if self.channels_axis == -3:
@@ -133,7 +132,7 @@ class GeometricLayer(keras.layers.Layer):
             moved["segmentation_masks"] = self._move_masks(masks, images, record)
         record = {name: xp.convert_to_tensor(field) for name, field in record.items()}
         if data.get("bounding_boxes") is not None:
-            moved["bounding_boxes"] = self._move_boxes(data["bounding_boxes"], size, record)
+            moved["bounding_boxes"] = self._move_boxes(data["bounding_boxes"], images, record)
         if len(images.shape) == 4:
             shape = (xp.shape(images)[0], 2)
             record = {name: xp.broadcast_to(field, shape) for name, field in record.items()}
@@ -147,6 +146,10 @@ class GeometricLayer(keras.layers.Layer):
         images = sample["images"]
         self._check_images(tuple(images.shape))
         batch, channels = images.shape[:-3], images.shape[self.channels_axis]
+        sizes = images.shape[-3:-1] if self.channels_axis == -1 else images.shape[-2:]
+        if None in sizes and not _arrays.compiles(self.interpolation, self.antialias):
+            # Keras then compiles the model without XLA.
+            self.supports_jit = False
         size = (self.height, self.width)
         shape = (*batch, *((*size, channels) if self.channels_axis == -1 else (channels, *size)))
         moved = {**sample, "images": keras.KerasTensor(shape, images.dtype)}
@@ -156,8 +159,10 @@ class GeometricLayer(keras.layers.Layer):
             moved["segmentation_masks"] = keras.KerasTensor(shape, masks.dtype)
         if sample.get("bounding_boxes") is not None:
             boxes = sample["bounding_boxes"]
-            shape = boxes["boxes"].shape
-            moved["bounding_boxes"] = {**boxes, "boxes": keras.KerasTensor(shape, "float32")}
+            boxes = {**boxes, "boxes": keras.KerasTensor(boxes["boxes"].shape, "float32")}
+            if "labels" in boxes and boxes["labels"].dtype.startswith("uint"):
+                boxes["labels"] = keras.KerasTensor(boxes["labels"].shape, "int32")
+            moved["bounding_boxes"] = boxes
         moved["geometry"] = {
             name: keras.KerasTensor((*batch, 2), "float32") for name in geometry.FIELDS
         }
@@ -245,10 +250,8 @@ class GeometricLayer(keras.layers.Layer):
         flat = len(masks.shape) == len(images.shape) - 1
         if flat:
             masks = xp.expand_dims(masks, -1)
-        size, expected = tuple(masks.shape[:-1]), tuple(images.shape[:-1])
-        if len(size) != len(expected) or any(
-            a != b and None not in (a, b) for a, b in zip(size, expected, strict=True)
-        ):
+        check_fill_value(masks.dtype, mask_fill_value=self.mask_fill_value)
+        if not shapes_agree(tuple(masks.shape[:-1]), tuple(images.shape[:-1])):
             raise ValueError(
                 "`segmentation_masks` must be of the size of their images. Received: masks of "
                 f"shape {tuple(masks.shape)} and images of shape {tuple(images.shape)}"
@@ -256,7 +259,7 @@ class GeometricLayer(keras.layers.Layer):
         moved = self._place(masks, record, "nearest", False, self.mask_fill_value)
         return xp.squeeze(moved, -1) if flat else moved
 
-    def _move_boxes(self, given, size, record):
+    def _move_boxes(self, given, images, record):
         if self.bounding_box_format is None:
             raise ValueError(
                 "`bounding_box_format` must be given for a sample with bounding boxes. "
@@ -271,11 +274,29 @@ class GeometricLayer(keras.layers.Layer):
         given = {name: _arrays.dense(value) for name, value in given.items()}
         xp = _arrays.namespace(given["boxes"], *record.values())
         boxes = xp.cast(xp.convert_to_tensor(given["boxes"]), "float32")
+        if boxes.shape[-1] is None:
+            # Of a tensor that was ragged in this axis too.
+            boxes = xp.reshape(boxes, (*xp.shape(boxes)[:-1], 4))
+        shape, batch = tuple(boxes.shape), tuple(images.shape[:-3])
+        if not shapes_agree(shape[:-2], batch):
+            raise ValueError(
+                f"`bounding_boxes` must have boxes of shape {(*batch, 'N', 4)} for images of shape "
+                f"{tuple(images.shape)}. Received: boxes of shape {shape}"
+            )
         if "labels" in given:
-            present = xp.convert_to_tensor(given["labels"]) >= 0
+            labels = xp.convert_to_tensor(given["labels"])
+            if not shapes_agree(tuple(labels.shape), shape[:-1]):
+                raise ValueError(
+                    "`labels` must be one for each of the `boxes`. Received: labels of shape "
+                    f"{tuple(labels.shape)} and boxes of shape {shape}"
+                )
+            if "uint" in str(labels.dtype):
+                # Padding has −1.
+                labels = xp.cast(labels, "int32")
+            present = labels >= 0
         else:
             present = xp.logical_not(xp.all(boxes == -1.0, axis=-1))
-        height, width = size
+        height, width = xp.shape(images)[-3:-1]
         corners = convert(boxes, self.bounding_box_format, "xyxy", height=height, width=width)
         corners = geometry.transform_boxes(corners, record)
         corners, visible = self.keep(corners)
@@ -287,7 +308,6 @@ class GeometricLayer(keras.layers.Layer):
         moved = xp.where(xp.expand_dims(present, -1), moved, -xp.ones_like(moved))
         result = {**given, "boxes": moved}
         if "labels" in given:
-            labels = xp.convert_to_tensor(given["labels"])
             result["labels"] = xp.where(present, labels, -xp.ones_like(labels))
         return result
 

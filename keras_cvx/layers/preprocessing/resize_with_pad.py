@@ -53,8 +53,10 @@ class ResizeWithPad(GeometricLayer):
         **kwargs,
     ):
         super().__init__(height, width, **kwargs)
-        self.pad_position = geometry.check_position(pad_position)
+        self.pad_position = pad_position
         self.allow_upscale = allow_upscale
+        # An unknown position is refused here, and not at the first image.
+        self.record((height, width))
 
     def record(self, source_size):
         return geometry.resize_with_pad(
