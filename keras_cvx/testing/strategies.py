@@ -79,6 +79,8 @@ def labelled_boxes(batch=2, rows=4, *, num_classes=3, image_size=(32, 48), insid
 
     def join(corners, classes):
         classes = np.array(classes, "int32").reshape(batch, rows)
+        # A row of zeros would pass for padding that is not marked.
+        classes[(corners == 0).all(-1)] = -1
         corners = np.where(classes[..., None] >= 0, corners, np.float32(-1))
         return {"boxes": corners, "labels": classes}
 
