@@ -107,7 +107,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=4000, help="training scenes")
     parser.add_argument("--test-scenes", type=int, default=400)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
