@@ -282,12 +282,9 @@ def transform_mask(mask, geometry, *, fill_value=255):
         ValueError: If the mask is not of the source's size.
     """
     mask, record = _mask(mask, geometry, "source_size")
-    size = record["target_size"].astype(int)
     scale = record["source_size"] / record["content_size"]
-    places = [
-        np.floor((np.arange(n, dtype="float32") + np.float32(0.5) - low) * step).astype(int)
-        for n, low, step in zip(size, record["offset"], scale, strict=True)
-    ]
+    centers = _pixel_centers(record["target_size"])
+    places = [(centers[i] - record["offset"][i]) * scale[i] for i in range(2)]
     return _sampled(mask, places, fill_value)
 
 
@@ -306,12 +303,9 @@ def restore_mask(mask, geometry, *, fill_value=255):
         ValueError: If the mask is not of the target's size.
     """
     mask, record = _mask(mask, geometry, "target_size")
-    size = record["source_size"].astype(int)
     scale = record["content_size"] / record["source_size"]
-    places = [
-        np.floor((np.arange(n, dtype="float32") + np.float32(0.5)) * step + low).astype(int)
-        for n, low, step in zip(size, record["offset"], scale, strict=True)
-    ]
+    centers = _pixel_centers(record["source_size"])
+    places = [centers[i] * scale[i] + record["offset"][i] for i in range(2)]
     return _sampled(mask, places, fill_value)
 
 
@@ -388,8 +382,14 @@ def _mask(mask, geometry, size):
     return mask, record
 
 
+def _pixel_centers(size):
+    """The middle of every row, and of every column."""
+    return [np.arange(n, dtype="float32") + np.float32(0.5) for n in size.astype(int)]
+
+
 def _sampled(mask, places, fill_value):
-    """`mask[rows][:, columns]`, with `fill_value` at places outside."""
+    """The pixels in which the places of rows and columns lie; `fill_value` where in none."""
+    places = [np.floor(place).astype(int) for place in places]
     inside = [(place >= 0) & (place < n) for place, n in zip(places, mask.shape, strict=False)]
     result = np.full((len(places[0]), len(places[1]), *mask.shape[2:]), fill_value, mask.dtype)
     result[np.ix_(*inside)] = mask[

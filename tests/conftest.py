@@ -101,3 +101,11 @@ def clean_registry(monkeypatch):
     for name in set(sys.modules) - modules:
         if name.startswith("acme_"):
             del sys.modules[name]
+
+
+@pytest.fixture(params=["numpy", "backend", "tensorflow"])
+def library(request):
+    """The way into a library of arrays."""
+    if request.param == "tensorflow":
+        return pytest.importorskip("tensorflow").constant
+    return ops.convert_to_tensor if request.param == "backend" else np.asarray

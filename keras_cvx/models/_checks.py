@@ -65,7 +65,9 @@ def check_room(metrics, images):
 
 
 def check_preprocessing(layer):
-    """Raises if a layer does not tell how it moves an image."""
+    """Raises if a layer, where there is one, does not tell how it moves an image."""
+    if layer is None:
+        return
     check_registered(layer, "preprocessing", "layer")
     if not isinstance(layer, GeometricLayer):
         raise ValueError(

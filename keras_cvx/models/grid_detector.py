@@ -106,8 +106,7 @@ class GridDetector(keras.Model):
             head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
         check_registered(coding, "coding", "coding")
         check_registered(head, "head", "layer")
-        if preprocessing is not None:
-            check_preprocessing(preprocessing)
+        check_preprocessing(preprocessing)
         check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
         inputs = keras.Input(
             backbone.input_shape[1:], dtype=backbone.inputs[0].dtype, name="images"

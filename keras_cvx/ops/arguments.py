@@ -2,6 +2,8 @@
 
 import numbers
 
+import keras
+
 
 def check_integers(least, **arguments):
     """Raises for the first argument that is no integer of at least `least`; NumPy's will do.
@@ -36,6 +38,23 @@ def check_boxes(boxes, name):
     """
     if len(boxes.shape) < 1 or boxes.shape[-1] != 4:
         raise ValueError(f"`{name}` must have a last axis of 4. Received: shape {boxes.shape}")
+
+
+def checked_data_format(data_format):
+    """`data_format`, or Keras' setting for None.
+
+    Args:
+        data_format: `"channels_last"`, `"channels_first"` or None.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if data_format not in ("channels_last", "channels_first", None):
+        raise ValueError(
+            "`data_format` must be 'channels_last' or 'channels_first'. "
+            f"Received: data_format={data_format!r}"
+        )
+    return keras.config.image_data_format() if data_format is None else data_format
 
 
 def shapes_agree(shape, expected):

@@ -110,14 +110,6 @@ def tf():
     return pytest.importorskip("tensorflow")
 
 
-@pytest.fixture(params=["numpy", "backend", "tensorflow"])
-def library(request):
-    """The way into a library of arrays."""
-    if request.param == "tensorflow":
-        return pytest.importorskip("tensorflow").constant
-    return ops.convert_to_tensor if request.param == "backend" else np.asarray
-
-
 def to_numpy(x):
     return ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
 

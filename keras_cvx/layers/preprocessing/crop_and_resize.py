@@ -4,7 +4,7 @@ import keras
 
 from keras_cvx import geometry, plugins
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_boxes, check_integers
+from keras_cvx.ops.arguments import check_boxes, check_integers, checked_data_format
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.regions import INTERPOLATIONS, crop_and_resize
 from keras_cvx.ops.resizing import check_interpolation
@@ -63,17 +63,12 @@ class CropAndResize(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_integers(1, height=height, width=width)
-        if data_format not in ("channels_last", "channels_first", None):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}"
-            )
         self.height = height
         self.width = width
         self.interpolation = check_interpolation(interpolation, INTERPOLATIONS)
         self.fill_value = fill_value
         self.bounding_box_format = check_format(bounding_box_format)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = checked_data_format(data_format)
         # Images keep their dtype, and half precision would move a box.
         self.autocast = False
         self.built = True

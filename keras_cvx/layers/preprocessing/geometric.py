@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_cvx import geometry
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_integers, shapes_agree
+from keras_cvx.ops.arguments import check_integers, checked_data_format, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.resizing import check_fill_value, check_interpolation, pad, resize
 
@@ -61,11 +61,6 @@ class GeometricLayer(keras.layers.Layer):
         check_integers(1, height=height, width=width)
         if bounding_box_format is not None:
             check_format(bounding_box_format)
-        if data_format not in ("channels_last", "channels_first", None):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}"
-            )
         self.height = height
         self.width = width
         self.interpolation = check_interpolation(interpolation)
@@ -73,7 +68,7 @@ class GeometricLayer(keras.layers.Layer):
         self.fill_value = fill_value
         self.mask_fill_value = mask_fill_value
         self.bounding_box_format = bounding_box_format
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = checked_data_format(data_format)
         self.channels_axis = -1 if self.data_format == "channels_last" else -3
         # Images keep their dtype, and half precision would move a box.
         self.autocast = False

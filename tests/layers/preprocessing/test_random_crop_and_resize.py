@@ -40,14 +40,6 @@ def layer(**options):
     return RandomCropAndResize(20, 24, **{**defaults, **options})
 
 
-@pytest.fixture(params=["numpy", "backend", "tensorflow"])
-def library(request):
-    """The way into a library of arrays."""
-    if request.param == "tensorflow":
-        return pytest.importorskip("tensorflow").constant
-    return ops.convert_to_tensor if request.param == "backend" else np.asarray
-
-
 def offsets(moved):
     return to_numpy(moved["geometry"]["offset"]).tolist()
 
