@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_cvx import plugins
+from keras_cvx.ops.arguments import checked_data_format
 
 
 @plugins.register("FeatureExtractor", kind="model")
@@ -39,7 +40,7 @@ class FeatureExtractor(keras.Model):
     """
 
     def __init__(self, backbone, strides, *, data_format=None, **kwargs):
-        data_format = data_format or keras.config.image_data_format()
+        data_format = checked_data_format(data_format)
         taps = measure_strides(backbone, data_format=data_format)
         strides = list(strides) if isinstance(strides, (list, tuple)) else [strides]
         missing = [stride for stride in strides if stride not in taps]
@@ -101,12 +102,7 @@ def measure_strides(model, *, data_format=None):
         [1, 4]
     """
     _check_image_model(model)
-    data_format = data_format or keras.config.image_data_format()
-    if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(
-            "`data_format` must be 'channels_last' or 'channels_first'. "
-            f"Received: data_format={data_format!r}"
-        )
+    data_format = checked_data_format(data_format)
     spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
     tensors = [
         tensor

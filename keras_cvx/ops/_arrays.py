@@ -120,7 +120,6 @@ def _pad(x, widths, constant_values=0):
 
 
 _NUMPY = types.SimpleNamespace(
-    abs=np.abs,
     all=np.all,
     any=np.any,
     arange=np.arange,
@@ -160,7 +159,6 @@ def _tensorflow():
         return tuple(dynamic[i] if size is None else size for i, size in enumerate(x.shape))
 
     return types.SimpleNamespace(
-        abs=tf.abs,
         all=lambda x, axis=None: tf.reduce_all(x, axis),
         any=lambda x, axis=None: tf.reduce_any(x, axis),
         arange=tf.range,

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_cvx.ops.arguments import checked_data_format
 from keras_cvx.ops.boxes import check_format, convert
 
 # Ten colours that stay apart for colour-blind readers: Petroff, "Accessible color sequences for
@@ -115,13 +116,7 @@ def gallery(
 
 def _pictures(images, data_format):
     """The images as uint8 RGB, channels last."""
-    if data_format is None:
-        data_format = keras.config.image_data_format()
-    if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(
-            '`data_format` must be "channels_last" or "channels_first". '
-            f"Received: data_format={data_format!r}"
-        )
+    data_format = checked_data_format(data_format)
     pixels = keras.ops.convert_to_numpy(images)
     shape = pixels.shape
     if pixels.ndim == 4 and data_format == "channels_first":

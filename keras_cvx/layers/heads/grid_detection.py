@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.arguments import check_integers, checked_data_format
 from keras_cvx.ops.grids import GEOMETRY_CHANNELS, attach_cells, cell_centers
 
 
@@ -75,7 +75,7 @@ class GridDetectionHead(keras.layers.Layer):
         self.filters = filters
         self.depth = depth
         self.activation = keras.activations.get(activation)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        self.data_format = checked_data_format(data_format)
         self._levels = levels
         self._spatial = slice(2, 4) if self.data_format == "channels_first" else slice(1, 3)
         self._towers = [[self._tower(*branch) for branch in self._branches()] for _ in levels]
