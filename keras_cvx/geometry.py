@@ -17,7 +17,7 @@ one included, and answer in kind.
 
 import numpy as np
 
-from keras_cvx.ops._arrays import namespace
+from keras_cvx.ops._arrays import HOST, namespace
 from keras_cvx.ops.arguments import shapes_agree
 
 FIELDS = ("source_size", "content_size", "offset", "target_size")
@@ -78,21 +78,20 @@ def resize_with_pad(source_size, target_size, *, pad_position="center", allow_up
             f"`pad_position` must be one of {tuple(POSITIONS)}. "
             f"Received: pad_position={pad_position!r}"
         )
-    xp, source, target = _pairs(source_size, target_size)
+    xp, source, target = _sizes(source_size, target_size)
     # The target as it is, but no constant, whose reciprocal compilers multiply by: 40 / (40 / 24)
     # would be less than 24 in a graph, and the content of one image another there than elsewhere.
-    divisors = [xp.maximum(target[i], xp.minimum(target[i], source[i])) for i in range(2)]
-    ratio = xp.maximum(source[0] / divisors[0], source[1] / divisors[1])
+    # Nor is the ratio one number for both axes, for compilers do the same with what is repeated.
+    ratio = source / xp.maximum(target, xp.minimum(target, source))
+    ratio = xp.maximum(ratio, xp.flip(ratio, -1))
     if not allow_upscale:
         ratio = xp.maximum(ratio, xp.ones_like(ratio))
-    fitted = [side / ratio for side in source]
-    content = [xp.maximum(xp.floor(side), xp.ones_like(ratio)) for side in fitted]
+    fitted = source / ratio
+    content = xp.maximum(xp.floor(fitted), xp.ones_like(fitted))
     # TensorFlow centres the content before it rounds its size down; the corners touch it after.
-    placed = fitted if pad_position == "center" else content
-    free = [whole - side for whole, side in zip(target, placed, strict=True)]
-    before = [room * share for room, share in zip(free, POSITIONS[pad_position], strict=True)]
-    offset = [xp.maximum(xp.floor(room), xp.zeros_like(ratio)) for room in before]
-    return _record(source, content, offset, target)
+    free = target - (fitted if pad_position == "center" else content)
+    before = xp.floor(free * _float32(POSITIONS[pad_position], xp))
+    return _record(source, content, xp.maximum(before, xp.zeros_like(before)), target)
 
 
 def crop_or_pad(source_size, target_size, *, offset=None):
@@ -112,11 +111,11 @@ def crop_or_pad(source_size, target_size, *, offset=None):
         >>> crop_or_pad((5, 2), (2, 6))["offset"].tolist()
         [-1.0, 2.0]
     """
-    xp, source, target = _pairs(source_size, target_size)
+    xp, source, target = _sizes(source_size, target_size)
     if offset is None:
-        free = [whole - side for whole, side in zip(target, source, strict=True)]
+        free = target - source
         # Half of what is missing or too much, rounded towards zero.
-        offset = [xp.where(x < 0, -xp.floor(-x / 2), xp.floor(x / 2)) for x in free]
+        offset = xp.where(free < 0, -xp.floor(-free / 2), xp.floor(free / 2))
     return _record(source, source, offset, target)
 
 
@@ -137,13 +136,10 @@ def crop_and_resize(source_size, box, target_size):
         >>> transform_points([[4.0, 4.0], [8.0, 0.0]], crop).tolist()
         [[0.0, 8.0], [8.0, 0.0]]
     """
-    box = _float32(box, namespace(box))
-    low, high = (box[..., 1], box[..., 0]), (box[..., 3], box[..., 2])
-    _, source, target, low, high = _pairs(source_size, target_size, low, high)
-    side = [high[i] - low[i] for i in range(2)]
-    content = [source[i] * target[i] / side[i] for i in range(2)]
-    offset = [-low[i] * target[i] / side[i] for i in range(2)]
-    return _record(source, content, offset, target)
+    xp, box, source, target = _sizes(box, source_size, target_size)
+    low, high = (xp.stack([box[..., i + 1], box[..., i]], -1) for i in (0, 2))
+    side = high - low
+    return _record(source, source * target / side, -low * target / side, target)
 
 
 def compose(first, second):
@@ -310,32 +306,29 @@ def restore_mask(mask, geometry, *, fill_value=255):
 
 
 def _float32(x, xp):
+    if isinstance(x, (list, tuple)) and not all(isinstance(side, HOST) for side in x):
+        # A pair of which a library knows one only when it runs.
+        return xp.stack([_float32(side, xp) for side in x], -1)
+    if isinstance(x, HOST):
+        return xp.convert_to_tensor(np.asarray(x, "float32"))
     return xp.cast(xp.convert_to_tensor(x), "float32")
 
 
-def _pairs(*sizes):
-    """The namespace of all, and each as a pair of float32 arrays of it."""
-    lists = (tuple, list)
-    # A pair holds no lists; a list of them is an array (B, 2).
-    arrays = [
-        np.asarray(size) if isinstance(size, lists) and isinstance(size[0], lists) else size
-        for size in sizes
-    ]
-    pairs = [x if isinstance(x, lists) else (x[..., 0], x[..., 1]) for x in arrays]
+def _sizes(*sizes):
+    """The namespace of all, and each as a float32 array `(..., 2)`."""
+    pairs = (size if isinstance(size, (list, tuple)) else [size] for size in sizes)
     xp = namespace(*(side for pair in pairs for side in pair))
-    return xp, *([_float32(side, xp) for side in pair] for pair in pairs)
+    return xp, *(_float32(size, xp) for size in sizes)
 
 
 def _record(*fields):
-    """A record of its fields, each an array `(..., 2)` or a pair, in a common shape."""
-    xp, *pairs = _pairs(*fields)
-    if all(len(side.shape) == 0 for pair in pairs for side in pair):
-        stacked = [xp.stack(pair) for pair in pairs]
-    else:
+    """A record of its fields, in a common shape."""
+    xp, *arrays = _sizes(*fields)
+    if len({tuple(array.shape) for array in arrays}) > 1:
         # A zero with the leading axes of all.
-        common = sum(xp.zeros_like(side) for pair in pairs for side in pair)
-        stacked = [xp.stack([side + common for side in pair], -1) for pair in pairs]
-    return dict(zip(FIELDS, stacked, strict=True))
+        common = sum(xp.zeros_like(array) for array in arrays)
+        arrays = [array + common for array in arrays]
+    return dict(zip(FIELDS, arrays, strict=True))
 
 
 def _prepared(coordinates, name, width, geometry):

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 # What is plainly no tensor, so that loaders need not ask the frameworks.
-_HOST = (np.ndarray, np.generic, int, float, list, tuple, type(None))
+HOST = (np.ndarray, np.generic, int, float, list, tuple, type(None))
 
 
 def namespace(*arrays):
@@ -28,7 +28,7 @@ def namespace(*arrays):
         `keras.ops` if a tensor of the backend or a symbolic one is among them; else a namespace of
         TensorFlow's if one of its tensors is; else one of NumPy's.
     """
-    if all(isinstance(array, _HOST) for array in arrays):
+    if all(isinstance(array, HOST) for array in arrays):
         return _NUMPY
     if any(is_of_keras(array) for array in arrays):
         return ops
@@ -128,6 +128,7 @@ _NUMPY = types.SimpleNamespace(
     concatenate=np.concatenate,
     convert_to_tensor=np.asarray,
     expand_dims=np.expand_dims,
+    flip=np.flip,
     floor=np.floor,
     logical_and=np.logical_and,
     logical_not=np.logical_not,
@@ -167,6 +168,7 @@ def _tensorflow():
         concatenate=tf.concat,
         convert_to_tensor=tf.convert_to_tensor,
         expand_dims=tf.expand_dims,
+        flip=lambda x, axis: tf.reverse(x, [axis]),
         floor=tf.floor,
         logical_and=tf.logical_and,
         logical_not=tf.logical_not,

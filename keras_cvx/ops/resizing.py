@@ -1,5 +1,6 @@
 """Images of another size, with the pixels that `tf.image.resize` gives, wherever they come from."""
 
+import functools
 import math
 
 import numpy as np
@@ -56,8 +57,8 @@ def resize(images, size, *, interpolation="bilinear", antialias=False):
         )
     known = all(isinstance(side, (int, np.integer)) for side in (*size, *images.shape[-3:-1]))
     if all(isinstance(side, (int, np.integer)) for side in size):
-        check_integers(1, **dict(zip(("height", "width"), size, strict=True)))
-        size = tuple(int(side) for side in size)
+        check_integers(1, height=size[0], width=size[1])
+        size = (int(size[0]), int(size[1]))
     if known and tuple(images.shape[-3:-1]) == size:
         return images
     if known and 0 in images.shape[-3:-1]:
@@ -143,6 +144,7 @@ def check_fill_value(dtype, **arguments):
             )
 
 
+@functools.cache
 def _name(dtype):
     return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
 
@@ -252,7 +254,7 @@ def pad(images, target_size, offset, fill_value=0):
 
 def _clipped(x, high):
     """`x` cut to the range from 0 to `high`: integers, or scalars of TensorFlow."""
-    if all(isinstance(value, (int, np.integer)) for value in (x, high)):
+    if isinstance(x, (int, np.integer)) and isinstance(high, (int, np.integer)):
         return max(min(x, high), 0)
     xp = _arrays.namespace(x, high)
     return xp.maximum(xp.minimum(x, high), 0)

@@ -374,5 +374,5 @@ def decoded(image, index):
 def _whole(pair):
     """Two whole pixels: integers where they are known."""
     if isinstance(pair, np.ndarray):
-        return tuple(int(x) for x in pair)
+        return tuple(pair.astype(int).tolist())
     return tuple(_arrays.namespace(pair).cast(pair[axis], "int32") for axis in range(2))

@@ -1,5 +1,7 @@
 """Resizing that keeps the aspect ratio, and pads what is left."""
 
+import functools
+
 from keras_cvx import geometry, plugins
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 
@@ -59,12 +61,13 @@ class ResizeWithPad(GeometricLayer):
         self.record((height, width))
 
     def record(self, source_size):
-        return geometry.resize_with_pad(
-            source_size,
-            (self.height, self.width),
-            pad_position=self.pad_position,
-            allow_upscale=self.allow_upscale,
-        )
+        target_size = (self.height, self.width)
+        options = {"pad_position": self.pad_position, "allow_upscale": self.allow_upscale}
+        if all(isinstance(side, int) for side in source_size):
+            # A copy, for the caller's sample is his own.
+            known = _of_known_size(*source_size, *target_size, **options)
+            return {name: field.copy() for name, field in known.items()}
+        return geometry.resize_with_pad(source_size, target_size, **options)
 
     def get_config(self):
         return {
@@ -72,3 +75,9 @@ class ResizeWithPad(GeometricLayer):
             "pad_position": self.pad_position,
             "allow_upscale": self.allow_upscale,
         }
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_known_size(height, width, target_height, target_width, **options):
+    """The record, which on the host takes a fifth of the time of a photograph's resizing."""
+    return geometry.resize_with_pad((height, width), (target_height, target_width), **options)
