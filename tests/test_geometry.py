@@ -125,7 +125,7 @@ def test_compiled_records_are_the_eager_ones(compiled):
         assert numbers(keras.tree.map_structure(ops.convert_to_numpy, got)) == expected
         tf = pytest.importorskip("tensorflow")
         graph = tf.function(
-            lambda x, target=target: geometry.resize_with_pad((x[:, 0], x[:, 1]), target),
+            lambda x, target=target: geometry.resize_with_pad(x, target),
             input_signature=[tf.TensorSpec((None, 2), "int32")],
         )
         assert numbers(graph(tf.constant(sizes))) == expected
@@ -144,7 +144,7 @@ def test_sizes_as_nested_lists_are_pairs_of_height_and_width():
 
 
 def test_a_record_survives_json():
-    record = geometry.resize_with_pad((50, 100), (64, 64))
+    record = geometry.resize_with_pad((64, 64), (64, 64), pad_position="top_left")
     back = json.loads(json.dumps(numbers(record)))
     box = [[4.0, 2.0, 8.0, 4.0]]
     assert (
@@ -305,3 +305,68 @@ THREE = geometry.resize(np.ones((3, 2)), (8, 8))
 def test_bad_input(attempt, message):
     with pytest.raises(ValueError, match=message):
         attempt()
+
+
+@pytest.mark.parametrize(
+    ("argument", "make"),
+    [
+        ("source_size", lambda: geometry.resize((4, 8, 3), (8, 8))),
+        ("source_size", lambda: geometry.resize_with_pad(np.array([4, 8, 3]), (8, 8))),
+        ("target_size", lambda: geometry.crop_or_pad((4, 8), 8)),
+        ("target_size", lambda: geometry.resize_with_pad((10, 10), (0, 5))),
+        ("source_size", lambda: geometry.resize((-10, 10), (5, 5))),
+        ("source_size", lambda: geometry.resize((float("nan"), 10), (5, 5))),
+        ("box", lambda: geometry.crop_and_resize((10, 10), (3, 3, 3, 3), (5, 5))),
+        ("box", lambda: geometry.crop_and_resize((10, 10), (3, 3, 5), (5, 5))),
+        ("geometry", lambda: geometry.compose(None, geometry.resize((4, 8), (8, 8)))),
+        ("geometry", lambda: geometry.compose(geometry.resize((4, 8), (8, 8)), {"offset": 0})),
+        (
+            "geometry",
+            lambda: geometry.compose(
+                geometry.resize((4, 8), (8, 8)), geometry.resize((9, 9), (3, 3))
+            ),
+        ),
+        ("geometry", lambda: geometry.transform_mask(np.zeros((4, 8), "uint8"), None)),
+        (
+            "fill_value",
+            lambda: geometry.transform_mask(
+                np.zeros((4, 8), "uint8"), geometry.resize((4, 8), (8, 8)), fill_value=-1
+            ),
+        ),
+    ],
+)
+def test_bad_records(argument, make):
+    with pytest.raises(ValueError, match=f"`{argument}"):
+        make()
+
+
+def test_lists_of_arrays_are_as_nested_lists():
+    sizes = [[4, 8], [5, 9], [6, 7]]
+    expected = numbers(geometry.resize(sizes, (8, 8)))
+    assert numbers(geometry.resize([np.array(size) for size in sizes], (8, 8))) == expected
+    tensors = [ops.convert_to_tensor(size) for size in sizes]
+    got = keras.tree.map_structure(ops.convert_to_numpy, geometry.resize(tensors, (8, 8)))
+    assert numbers(got) == expected
+
+
+def test_symbolic_boxes():
+    record = {name: keras.KerasTensor((None, 2)) for name in geometry.FIELDS}
+    restored = geometry.restore_boxes(keras.KerasTensor((None, 5, 4)), record)
+    assert restored.shape == (None, 5, 4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    size=st.tuples(*[st.integers(8, 2000)] * 2),
+    target=st.tuples(*[st.integers(8, 2000)] * 2),
+    position=st.sampled_from(sorted(POSITIONS)),
+    data=st.data(),
+)
+def test_there_and_back_over_all_sizes(size, target, position, data):
+    """1e-3 pixels, and four units in the last place of the target's numbers where they are more."""
+    boxes = data.draw(testing.boxes((4,), size, inside=True))
+    record = geometry.resize_with_pad(size, target, pad_position=position)
+    back = geometry.restore_boxes(geometry.transform_boxes(boxes, record), record, clip=False)
+    reduction = np.max(record["source_size"] / record["content_size"])
+    units = np.spacing(np.float32(max(target))) * reduction
+    np.testing.assert_allclose(back, boxes, rtol=0, atol=max(1e-3, 4 * units))

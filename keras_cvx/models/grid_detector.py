@@ -12,7 +12,7 @@ from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
-from keras_cvx.layers.preprocessing.geometric import decoded
+from keras_cvx.layers.preprocessing.image_lists import as_array
 from keras_cvx.models._checks import (
     agreeing_part,
     check_agreement,
@@ -148,7 +148,7 @@ class GridDetector(keras.Model):
         """Functional model from images to detections, which shares this detector's weights."""
         if self.preprocessing is None:
             return self._detecting_model
-        channels = self.preprocessing.channels_axis
+        channels = -1 if self.preprocessing.data_format == "channels_last" else -3
         shape = [None, None, None]
         shape[channels] = self.input.shape[channels]
         images = keras.Input(shape, dtype=self.input.dtype, name="images")
@@ -297,7 +297,7 @@ class GridDetector(keras.Model):
         if self.preprocessing is None or not isinstance(x, (list, tuple)):
             return self.inference_model.predict(x, *args, **kwargs)
         # One size for the graph; float32, as it takes them, so that nothing is rounded before.
-        images = [np.asarray(decoded(image, i), "float32") for i, image in enumerate(x)]
+        images = [np.asarray(as_array(image, i), "float32") for i, image in enumerate(x)]
         sample = self.preprocessing({"images": images})
         found = self._detecting_model.predict(sample["images"], *args, **kwargs)
         return self._restoration(found, sample["geometry"])

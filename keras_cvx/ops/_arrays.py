@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cvx.ops.arguments import dtype_name
+
 # What is plainly no tensor, so that loaders need not ask the frameworks.
 HOST = (np.ndarray, np.generic, int, float, list, tuple, type(None))
 
@@ -38,8 +40,8 @@ def namespace(*arrays):
 
 
 def is_of_keras(array):
-    """Whether `array` is a tensor of the backend of Keras, or a symbolic one."""
-    return ops.is_tensor(array) or isinstance(array, keras.KerasTensor)
+    """Whether `array` is a tensor of the backend of Keras, a variable, or a symbolic one."""
+    return ops.is_tensor(array) or isinstance(array, (keras.KerasTensor, keras.Variable))
 
 
 def is_tensorflow(array):
@@ -54,37 +56,48 @@ def is_ragged(array):
     return is_tensorflow(array) and hasattr(array, "ragged_rank")
 
 
-def dense(array):
-    """An array of rows of several lengths, padded with −1: a list of arrays, or a ragged tensor.
+def dense(array, *, signed=False):
+    """An array of rows of several lengths, padded: a list of arrays, or a ragged tensor.
+
+    Padding is −1, and 0 or False where there is no −1.
 
     Args:
-        array: What is neither is returned.
+        array: What is neither a list nor ragged is not padded.
+        signed: Whether unsigned integers become int32, so that padding is −1 in them too.
     """
-    if is_ragged(array):
-        return array.to_tensor(-1)
-    rows = isinstance(array, (list, tuple)) and all(hasattr(row, "shape") for row in array)
-    if not rows or not array:
-        return array
-    xp = namespace(*array)
-    most = max(row.shape[0] for row in array)
-    return xp.stack(
-        [
-            xp.pad(
-                row,
-                [(0, most - row.shape[0])] + [(0, 0)] * (len(row.shape) - 1),
-                constant_values=-1,
-            )
-            for row in array
-        ]
-    )
+    if isinstance(array, (list, tuple)):
+        if not array or not all(hasattr(row, "shape") for row in array):
+            return array
+        rows = [dense(row, signed=signed) for row in array]
+        xp, fill = namespace(*rows), _padding(rows[0].dtype)
+        most = max(row.shape[0] for row in rows)
+        return xp.stack(
+            [
+                xp.pad(
+                    row,
+                    [(0, most - row.shape[0])] + [(0, 0)] * (len(row.shape) - 1),
+                    constant_values=fill,
+                )
+                for row in rows
+            ]
+        )
+    if signed and "uint" in dtype_name(array.dtype):
+        array = (_tensorflow() if is_ragged(array) else namespace(array)).cast(array, "int32")
+    return array.to_tensor(_padding(array.dtype)) if is_ragged(array) else array
 
 
-def map_ragged(function, sample):
+def _padding(dtype):
+    name = dtype_name(dtype)
+    return False if name == "bool" else 0 if "uint" in name else -1
+
+
+def map_ragged(function, spec, sample):
     """Applies a function to each image of a ragged batch, in one trace.
 
     Args:
         function: Function of a dictionary of tensors of one image, to another with results of
             static shapes.
+        spec: The same of symbolic tensors.
         sample: Ragged tensor of images, or a dictionary that holds one as `"images"`; whatever
             else is in it is ragged or dense, one row an image.
 
@@ -101,12 +114,12 @@ def map_ragged(function, sample):
 
     if isinstance(sample, dict) and "bounding_boxes" in sample:
         boxes = sample["bounding_boxes"]
-        sample = {**sample, "bounding_boxes": {name: dense(x) for name, x in boxes.items()}}
-    # What one image gives, found by tracing; ragged tensors are leaves here.
-    one = [tf.TensorSpec(x.shape[1:], x.dtype) for x in tf.nest.flatten(sample)]
-    traced = tf.function(of_one).get_concrete_function(tf.nest.pack_sequence_as(sample, one))
-    signature = tf.nest.map_structure(
-        lambda x: tf.TensorSpec(x.shape, x.dtype), traced.structured_outputs
+        boxes = {name: dense(x, signed=name == "labels") for name, x in boxes.items()}
+        sample = {**sample, "bounding_boxes": boxes}
+    # Ragged tensors are leaves here.
+    ones = [keras.KerasTensor(x.shape[1:], x.dtype.name) for x in tf.nest.flatten(sample)]
+    signature = keras.tree.map_structure(
+        lambda x: tf.TensorSpec(x.shape, x.dtype), spec(tf.nest.pack_sequence_as(sample, ones))
     )
     return tf.map_fn(of_one, sample, fn_output_signature=signature)
 
@@ -127,6 +140,7 @@ _NUMPY = types.SimpleNamespace(
     cast=np.asarray,
     concatenate=np.concatenate,
     convert_to_tensor=np.asarray,
+    equal=np.equal,
     expand_dims=np.expand_dims,
     flip=np.flip,
     floor=np.floor,
@@ -159,6 +173,15 @@ def _tensorflow():
         dynamic = tf.shape(x)
         return tuple(dynamic[i] if size is None else size for i, size in enumerate(x.shape))
 
+    def resize(x, size, interpolation, antialias):
+        options = {"method": interpolation, "antialias": antialias}
+        if x.dtype not in (tf.uint32, tf.uint64):
+            return tf.image.resize(x, size, **options)
+        # It has no kernels for these: the nearest pixel may as well be one of int64.
+        kernel = tf.int64 if interpolation == "nearest" else tf.float32
+        resized = tf.image.resize(tf.cast(x, kernel), size, **options)
+        return tf.cast(resized, x.dtype) if interpolation == "nearest" else resized
+
     return types.SimpleNamespace(
         all=lambda x, axis=None: tf.reduce_all(x, axis),
         any=lambda x, axis=None: tf.reduce_any(x, axis),
@@ -167,6 +190,7 @@ def _tensorflow():
         cast=tf.cast,
         concatenate=tf.concat,
         convert_to_tensor=tf.convert_to_tensor,
+        equal=tf.equal,
         expand_dims=tf.expand_dims,
         flip=lambda x, axis: tf.reverse(x, [axis]),
         floor=tf.floor,
@@ -179,9 +203,7 @@ def _tensorflow():
         ones_like=tf.ones_like,
         pad=lambda x, width, constant_values=0: tf.pad(x, width, constant_values=constant_values),
         reshape=tf.reshape,
-        resize=lambda x, size, interpolation, antialias: tf.image.resize(
-            x, size, method=interpolation, antialias=antialias
-        ),
+        resize=resize,
         round=tf.round,
         shape=shape,
         squeeze=tf.squeeze,
@@ -240,7 +262,7 @@ def native_resize(images, interpolation, antialias, *, static):
     if isinstance(images, np.ndarray):
         # Of floats OpenCV is off by up to 0.007 of 255, which only grey levels hide; and it takes
         # no images of hundreds of channels.
-        colours = images.dtype == np.uint8 and images.shape[-1] <= 4
+        colours = images.dtype == np.uint8 and 1 <= images.shape[-1] <= 4
         return _opencv() if colours and interpolation == "bilinear" and not antialias else None
     # JAX rounds the places of the nearest pixels, torch has another cubic kernel and no Lanczos;
     # on none but TensorFlow is the cubic kernel one of a table; and where it antialiases, it

@@ -1,8 +1,14 @@
 """Checks of arguments that several parts share."""
 
+import functools
+import math
 import numbers
 
 import keras
+import numpy as np
+
+# Of a record of `keras_cvx.geometry`, which says what they mean.
+FIELDS = ("source_size", "content_size", "offset", "target_size")
 
 
 def check_integers(least, **arguments):
@@ -24,6 +30,65 @@ def check_integers(least, **arguments):
             raise ValueError(
                 f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
             )
+
+
+def check_numbers(**arguments):
+    """Raises for the first argument that is no finite number.
+
+    Args:
+        **arguments: Values by the names that the error is to give them.
+
+    Raises:
+        ValueError: If a value is no real number, infinite or NaN.
+
+    Example:
+        >>> check_numbers(fill_value=114.0)
+    """
+    for name, value in arguments.items():
+        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
+
+
+def check_fill_value(dtype, **arguments):
+    """Raises for the first number that pixels of a dtype cannot have.
+
+    Args:
+        dtype: The dtype, of any library or by name.
+        **arguments: Numbers by the names that the error is to give them.
+
+    Raises:
+        ValueError: If the dtype is one of integers or booleans and a number is out of its range,
+            or none of numbers.
+
+    Example:
+        >>> check_fill_value("uint8", fill_value=114.0)
+    """
+    name = dtype_name(dtype)
+    if "float" in name:
+        return
+    if name != "bool" and "int" not in name:
+        raise ValueError(f"Images and masks must be of numbers or booleans. Received: dtype {name}")
+    low, high = (0, 1) if name == "bool" else (np.iinfo(name).min, np.iinfo(name).max)
+    for argument, value in arguments.items():
+        if not low <= value <= high:
+            raise ValueError(
+                f"`{argument}` must be in the range of {name}, from {low} to {high}. "
+                f"Received: {argument}={value}. Give another, or a dtype that holds it."
+            )
+
+
+@functools.cache
+def dtype_name(dtype):
+    """The name of a dtype of any library, as Keras has it.
+
+    Args:
+        dtype: A dtype of NumPy, TensorFlow, JAX or torch, or a string.
+
+    Example:
+        >>> dtype_name("uint8")
+        'uint8'
+    """
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
 
 
 def check_boxes(boxes, name):
@@ -55,6 +120,35 @@ def checked_data_format(data_format):
             f"Received: data_format={data_format!r}"
         )
     return keras.config.image_data_format() if data_format is None else data_format
+
+
+def check_record(geometry):
+    """Raises if an object is no record.
+
+    Args:
+        geometry: Any object.
+
+    Raises:
+        ValueError: If it is no dictionary, or a field is missing or no array `(..., 2)`.
+    """
+    if not isinstance(geometry, dict) or not set(FIELDS) <= set(geometry):
+        what = sorted(map(str, geometry)) if isinstance(geometry, dict) else geometry
+        raise ValueError(f"`geometry` must be a record with the keys {FIELDS}. Received: {what}")
+    for name in FIELDS:
+        shape = static_shape(geometry[name])
+        if not shape or shape[-1] not in (2, None):
+            raise ValueError(
+                f"`geometry[{name!r}]` must be of shape (..., 2). Received: shape {shape}"
+            )
+
+
+def static_shape(array):
+    """The shape of an array, a tensor or nested lists as a tuple, None where unknown.
+
+    Args:
+        array: Any of these; of a tensor nothing is computed.
+    """
+    return tuple(array.shape) if hasattr(array, "shape") else np.shape(array)
 
 
 def shapes_agree(shape, expected):

@@ -5,10 +5,15 @@ import math
 import numpy as np
 
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_boxes, check_integers, shapes_agree
+from keras_cvx.ops.arguments import (
+    check_boxes,
+    check_fill_value,
+    check_integers,
+    shapes_agree,
+)
 from keras_cvx.ops.resizing import check_interpolation, saturate
 
-INTERPOLATIONS = ("nearest", "bilinear")
+CROP_INTERPOLATIONS = ("nearest", "bilinear")
 # A place so few pixels outside the image is there by rounding only, and counts as on its edge.
 _ROUNDING = 2.0**-10
 
@@ -51,13 +56,14 @@ def crop_and_resize(images, boxes, size, *, interpolation="bilinear", fill_value
         >>> crop_and_resize(images, [[1.0, 2.0, 3.0, 4.0]], (2, 2))[0, ..., 0].tolist()
         [[9.0, 10.0], [13.0, 14.0]]
     """
-    check_interpolation(interpolation, INTERPOLATIONS)
+    check_interpolation(interpolation, CROP_INTERPOLATIONS)
     xp, images, boxes, size = _prepared(images, boxes, size)
     # Nearest pixels stay what they are, labels beyond the precision of float32 included.
     sampled = images if interpolation == "nearest" else xp.cast(images, "float32")
     reach = math.inf if fill_value is None else _ROUNDING
     crops, inside = _sampled(xp, sampled, boxes, size, interpolation, reach)
     if fill_value is not None:
+        check_fill_value(sampled.dtype, fill_value=fill_value)
         fill = saturate(xp.convert_to_tensor(np.float32(fill_value)), sampled.dtype)
         crops = xp.where(inside, crops, fill)
     return saturate(crops, images.dtype)
@@ -116,6 +122,31 @@ def roi_align(images, boxes, size, *, sampling_ratio=2, aligned=True, spatial_sc
     return saturate(xp.mean(xp.reshape(samples, cells), axis=(-4, -2)), images.dtype)
 
 
+def take_pixels(mask, places, fill_value):
+    """The pixels in which places lie, on the host.
+
+    Args:
+        mask: NumPy array `(H, W)` or `(H, W, channels)`.
+        places: Pair of float arrays, `(height,)` in rows and `(width,)` in columns of the mask: k
+            to k + 1 is pixel k.
+        fill_value: What is taken for places outside.
+
+    Returns:
+        NumPy array `(height, width)` or `(height, width, channels)` of the mask's dtype.
+
+    Raises:
+        ValueError: If the mask's dtype cannot hold `fill_value`.
+    """
+    check_fill_value(mask.dtype, fill_value=fill_value)
+    places = [np.floor(place).astype(int) for place in places]
+    inside = [(place >= 0) & (place < n) for place, n in zip(places, mask.shape, strict=False)]
+    result = np.full((*map(len, places), *mask.shape[2:]), fill_value, mask.dtype)
+    result[np.ix_(*inside)] = mask[
+        np.ix_(*(place[ok] for place, ok in zip(places, inside, strict=True)))
+    ]
+    return result
+
+
 def _prepared(images, boxes, size):
     """The namespace of both, and the arguments, if they go together."""
     height, width = size
@@ -149,7 +180,7 @@ def _sampled(xp, images, boxes, size, interpolation, reach):
         images: `(..., H, W, C)`, with one leading axis or none.
         boxes: `(..., R, 4)`, corners in pixels.
         size: Rows and columns of places in a box.
-        interpolation: One of `INTERPOLATIONS`.
+        interpolation: One of `CROP_INTERPOLATIONS`.
         reach: How far a place may lie from the outermost centres, in pixels, to be inside; it is
             moved to the nearest one.
 
@@ -198,7 +229,7 @@ def _places(xp, boxes, axis, count, side, reach):
     places = low + steps * ((high - low) / count) - 0.5
     last = xp.cast(xp.convert_to_tensor(side - 1), "float32")
     inside = xp.logical_and(places >= -reach, places <= last + reach)
-    none = xp.zeros_like(places)
+    zeros = xp.zeros_like(places)
     # A place that is no number, too, becomes one where there is a pixel.
-    places = xp.where(inside, places, none)
-    return xp.maximum(xp.minimum(places, last), none), inside
+    places = xp.where(inside, places, zeros)
+    return xp.maximum(xp.minimum(places, last), zeros), inside

@@ -1,12 +1,11 @@
 """Images of another size, with the pixels that `tf.image.resize` gives, wherever they come from."""
 
-import functools
 import math
 
 import numpy as np
 
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.arguments import check_fill_value, check_integers, dtype_name
 
 # Half the width of each kernel, in pixels of the source.
 _RADIUS = {"bilinear": 1.0, "bicubic": 2.0, "lanczos3": 3.0, "lanczos5": 5.0}
@@ -45,7 +44,7 @@ def resize(images, size, *, interpolation="bilinear", antialias=False):
     check_interpolation(interpolation)
     xp = _arrays.namespace(images)
     images = xp.convert_to_tensor(images)
-    if _name(images.dtype) == "bool":
+    if dtype_name(images.dtype) == "bool":
         # TensorFlow has no kernels for it.
         images = xp.cast(images, "uint8")
         resized = resize(images, size, interpolation=interpolation, antialias=antialias)
@@ -101,7 +100,7 @@ def saturate(images, dtype):
         dtype: The dtype, of the array's own library or by name.
 
     Returns:
-        Array or tensor of that dtype.
+        Array or tensor of that dtype; as booleans, what is above one half.
 
     Example:
         >>> saturate(np.float32([-0.6, 1.6, 300.0]), "uint8").tolist()
@@ -109,7 +108,9 @@ def saturate(images, dtype):
     """
     if images.dtype == dtype:
         return images
-    xp, name = _arrays.namespace(images), _name(dtype)
+    xp, name = _arrays.namespace(images), dtype_name(dtype)
+    if name == "bool":
+        return images > 0.5
     if "int" in name:
         limits = np.iinfo(name)
         # The largest float32 below 2 ** 31 and so on, so that the cast cannot wrap around.
@@ -117,36 +118,6 @@ def saturate(images, dtype):
         high = high if int(high) <= limits.max else np.nextafter(high, np.float32(0))
         images = xp.maximum(xp.minimum(xp.round(images), high), np.float32(limits.min))
     return xp.cast(images, dtype)
-
-
-def check_fill_value(dtype, **arguments):
-    """Raises for the first number that pixels of a dtype cannot have.
-
-    Args:
-        dtype: The dtype, of any library or by name.
-        **arguments: Numbers by the names that the error is to give them.
-
-    Raises:
-        ValueError: If the dtype is one of integers or booleans and a number is out of its range.
-
-    Example:
-        >>> check_fill_value("uint8", fill_value=114.0)
-    """
-    name = _name(dtype)
-    if "float" in name:
-        return
-    low, high = (0, 1) if name == "bool" else (np.iinfo(name).min, np.iinfo(name).max)
-    for argument, value in arguments.items():
-        if not low <= value <= high:
-            raise ValueError(
-                f"`{argument}` must be in the range of {name}, from {low} to {high}. "
-                f"Received: {argument}={value}"
-            )
-
-
-@functools.cache
-def _name(dtype):
-    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
 
 
 def _nearest(xp, images, size):
@@ -234,7 +205,7 @@ def pad(images, target_size, offset, fill_value=0):
     """
     xp = _arrays.namespace(images)
     check_fill_value(images.dtype, fill_value=fill_value)
-    if "float" not in _name(images.dtype):
+    if "float" not in dtype_name(images.dtype):
         fill_value = round(fill_value)
     rank = len(images.shape)
     sizes = xp.shape(images)[-3:-1]

@@ -357,3 +357,19 @@ def test_bad_input(function, changes, message):
 def test_bad_options(function, options, message):
     with pytest.raises(ValueError, match=message):
         function(IMAGES, BOXES, (4, 5), **options)
+
+
+def test_booleans_are_rounded_as_resizing_rounds_them():
+    image = np.array([[[True], [False], [False], [False]]])
+    expected = resize(image, (1, 8))
+    got = crop_and_resize(image, [[0.0, 0.0, 4.0, 1.0]], (1, 8), fill_value=None)[0]
+    np.testing.assert_array_equal(got, expected)
+    assert expected.any()
+
+
+def test_fill_values_that_the_images_cannot_hold():
+    images = np.zeros((4, 4, 1), "uint8")
+    with pytest.raises(ValueError, match="`fill_value` must be in the range of uint8"):
+        crop_and_resize(
+            images, [[0.0, 0.0, 4.0, 4.0]], (2, 2), interpolation="nearest", fill_value=-300
+        )

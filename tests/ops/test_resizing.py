@@ -265,3 +265,19 @@ def test_sizes_that_tensorflow_knows_when_it_runs():
             got = resized(images, tf.constant(size)).numpy()
             expected = resize(images, size, interpolation=interpolation, antialias=antialias)
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "uint64"])
+def test_dtypes_without_a_kernel_of_tensorflow(dtype):
+    tf = pytest.importorskip("tensorflow")
+    images = (np.arange(24).reshape(4, 6, 1) * (2**27 + 1) % 2**32).astype(dtype)
+    expected = resize(images, (3, 4), interpolation="nearest")
+    got = resize(tf.constant(images), (3, 4), interpolation="nearest")
+    np.testing.assert_array_equal(got.numpy(), expected)
+    small = (images % 251).astype(dtype)
+    got = resize(tf.constant(small), (3, 4))
+    np.testing.assert_array_equal(got.numpy(), resize(small, (3, 4)))
+
+
+def test_no_channels():
+    assert resize(np.zeros((6, 9, 0), "uint8"), (3, 4)).shape == (3, 4, 0)

@@ -5,6 +5,7 @@ import keras
 from keras_cvx import plugins
 from keras_cvx.geometry import restore_boxes
 from keras_cvx.ops import _arrays
+from keras_cvx.ops.arguments import check_record
 from keras_cvx.ops.boxes import check_format, convert
 
 
@@ -26,6 +27,7 @@ class RestoreDetections(keras.layers.Layer):
 
     Returns:
         The dictionary, its boxes float32 in the frame of the original images; −1 in padded rows.
+        A box that lies wholly in the padding comes back without an area.
 
     Raises:
         ValueError: If the format is unknown, or the record is not one or of another batch.
@@ -48,6 +50,13 @@ class RestoreDetections(keras.layers.Layer):
         self.built = True
 
     def __call__(self, detections, geometry, *args, **kwargs):
+        missing = {"boxes", "labels"} - set(detections)
+        if missing:
+            raise ValueError(
+                "`detections` must be a dictionary with the keys 'boxes' and 'labels'. "
+                f"Received: {sorted(map(str, detections))}"
+            )
+        check_record(geometry)
         if any(map(_arrays.is_of_keras, (detections["boxes"], *geometry.values()))):
             return super().__call__(detections, geometry, *args, **kwargs)
         # On the host, as it came, and with no tensor of the backend.

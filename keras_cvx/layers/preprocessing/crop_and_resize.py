@@ -4,9 +4,15 @@ import keras
 
 from keras_cvx import geometry, plugins
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_boxes, check_integers, checked_data_format
+from keras_cvx.ops.arguments import (
+    check_boxes,
+    check_integers,
+    check_numbers,
+    checked_data_format,
+    shapes_agree,
+)
 from keras_cvx.ops.boxes import check_format, convert
-from keras_cvx.ops.regions import INTERPOLATIONS, crop_and_resize
+from keras_cvx.ops.regions import CROP_INTERPOLATIONS, crop_and_resize
 from keras_cvx.ops.resizing import check_interpolation
 
 
@@ -65,7 +71,9 @@ class CropAndResize(keras.layers.Layer):
         check_integers(1, height=height, width=width)
         self.height = height
         self.width = width
-        self.interpolation = check_interpolation(interpolation, INTERPOLATIONS)
+        self.interpolation = check_interpolation(interpolation, CROP_INTERPOLATIONS)
+        if fill_value is not None:
+            check_numbers(fill_value=fill_value)
         self.fill_value = fill_value
         self.bounding_box_format = check_format(bounding_box_format)
         self.data_format = checked_data_format(data_format)
@@ -110,8 +118,8 @@ class CropAndResize(keras.layers.Layer):
         corners = self._corners(boxes, source_size)
         xp = _arrays.namespace(corners)
         height, width = (xp.cast(xp.convert_to_tensor(side), "float32") for side in source_size)
-        none = xp.zeros_like(corners[..., 0])
-        whole = xp.stack([none, none, none + width, none + height], -1)
+        zeros = xp.zeros_like(corners[..., 0])
+        whole = xp.stack([zeros, zeros, zeros + width, zeros + height], -1)
         shown = xp.logical_and(
             xp.all(corners[..., 2:] != corners[..., :2], axis=-1),
             xp.any(xp.convert_to_tensor(boxes) != -1, axis=-1),
@@ -122,6 +130,11 @@ class CropAndResize(keras.layers.Layer):
     def compute_output_spec(self, images, boxes):
         self._check_images(tuple(images.shape))
         check_boxes(boxes, "boxes")
+        if not shapes_agree(boxes.shape, (*images.shape[:-3], None, 4)):
+            raise ValueError(
+                "`boxes` must be of shape (R, 4) for one image and (B, R, 4) for a batch. "
+                f"Received: boxes of shape {boxes.shape}, and images of shape {images.shape}"
+            )
         size = (self.height, self.width)
         if self.data_format == "channels_first":
             crop = (images.shape[-3], *size)

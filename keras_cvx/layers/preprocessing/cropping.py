@@ -1,11 +1,17 @@
 """What layers have in common that cut off parts of an image, and of the boxes in it."""
 
+from keras_cvx import geometry
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.ops import _arrays
+from keras_cvx.ops.arguments import check_numbers
 from keras_cvx.ops.boxes import area, clip
 
 
 class CroppingLayer(GeometricLayer):
     """A `GeometricLayer` that clips boxes to its result, and drops those of which little is left.
+
+    What it shows is a region in whole pixels of the source. There, and not in the target, where
+    coordinates are rounded, it is decided what is left of a box.
 
     Args:
         height: Positive integer, the height of the result in pixels.
@@ -17,16 +23,32 @@ class CroppingLayer(GeometricLayer):
 
     def __init__(self, height, width, *, min_visible=0.0, **kwargs):
         super().__init__(height, width, **kwargs)
+        check_numbers(min_visible=min_visible)
         if not 0 <= min_visible <= 1:
             raise ValueError(
                 f"`min_visible` must be in [0, 1]. Received: min_visible={min_visible}"
             )
         self.min_visible = min_visible
 
-    def keep(self, boxes):
-        clipped = clip(boxes, self.height, self.width)
-        whole, left = area(boxes), area(clipped)
-        return clipped, (left > 0) & (left >= self.min_visible * whole)
+    def region(self, record):
+        """What a record shows of the source: `(..., 1, 4)`, corners in whole pixels.
+
+        Args:
+            record: Record of `(..., 2)`.
+        """
+        xp = _arrays.namespace(*record.values())
+        corner = xp.flip(xp.convert_to_tensor(record["target_size"]), -1)
+        target = xp.expand_dims(xp.concatenate([xp.zeros_like(corner), corner], -1), -2)
+        return xp.round(geometry.restore_boxes(target, record, clip=False))
+
+    def move_boxes(self, boxes, record):
+        xp = _arrays.namespace(boxes, *record.values())
+        region = self.region(record)
+        low = xp.maximum(boxes[..., :2], region[..., :2])
+        high = xp.maximum(xp.minimum(boxes[..., 2:], region[..., 2:]), low)
+        left = xp.concatenate([low, high], -1)
+        stays = xp.logical_and(area(left) > 0, area(left) >= self.min_visible * area(boxes))
+        return clip(geometry.transform_boxes(left, record), self.height, self.width), stays
 
     def get_config(self):
         return {**super().get_config(), "min_visible": self.min_visible}

@@ -1,31 +1,48 @@
 """What layers have in common that move images, boxes and masks by one record of geometry."""
 
-import os
-
 import keras
 import numpy as np
 
 from keras_cvx import geometry
+from keras_cvx.layers.preprocessing.image_lists import batch_of, is_picture, picture
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_integers, checked_data_format, shapes_agree
+from keras_cvx.ops.arguments import (
+    check_fill_value,
+    check_integers,
+    check_record,
+    checked_data_format,
+    shapes_agree,
+    static_shape,
+)
 from keras_cvx.ops.boxes import check_format, convert
-from keras_cvx.ops.resizing import check_fill_value, check_interpolation, pad, resize
+from keras_cvx.ops.resizing import pad, resize
+
+# The shape of a row and the dtype of the entries of `bounding_boxes`, where a list tells neither.
+_ROWS = {"boxes": ((4,), "float32"), "labels": ((), "int32")}
 
 
 class GeometricLayer(keras.layers.Layer):
     """Moves the images, bounding boxes and masks of a sample together.
 
     A subclass implements `record`: from the size of an image, how it is moved. The layer is called
-    with an image `(H, W, C)`, a batch `(B, H, W, C)`, or a list of images of any sizes, of which
-    it makes a batch; or with a sample, a dictionary of those under `"images"` and, if there are,
+    with an image `(H, W, C)`, a batch `(B, H, W, C)`, or a list of images of any sizes, a
+    `tf.RaggedTensor` of them too, of which it makes a batch; or with a sample, a dictionary of
+    those under `"images"` and, if there are,
 
     - `"bounding_boxes"`: a dictionary of `"boxes"` `(N, 4)` in `bounding_box_format` and
-      `"labels"` `(N,)`, −1 in padded rows; with a leading axis for a batch, or as lists;
-    - `"segmentation_masks"`: `(H, W)` or `(H, W, 1)`, likewise; resized by nearest neighbour;
+      `"labels"` `(N,)`, −1 in padded rows; with a leading axis for a batch, or as lists, which are
+      padded with −1;
+    - `"segmentation_masks"`: `(H, W)` or `(H, W, 1)`, likewise; resized by nearest neighbour.
+      Keras' own augmentation needs them with the last axis;
     - `"geometry"`: the record of an earlier layer, with which this one's is composed.
 
     All else passes through. A sample comes back as a dictionary with `"geometry"`, the record that
-    `keras_cvx.geometry` describes; a bare image or batch comes back bare.
+    `keras_cvx.geometry` describes; a bare image or batch comes back bare. Layers of others pass the
+    record through as it is: where Keras' augmentation moves the image after it, it is of no more
+    use, so let these come first.
+
+    An image may also be a picture of Pillow's, or the path of a file. It becomes RGB, its
+    orientation (EXIF) is applied, 16 bits become 8, and transparency is dropped.
 
     The answer is of the kind of the question: NumPy arrays give NumPy arrays, on the host, as the
     workers of a loader need it; tensors of TensorFlow in `tf.data` give such tensors on every
@@ -35,41 +52,26 @@ class GeometricLayer(keras.layers.Layer):
     Args:
         height: Positive integer, the height of the result in pixels.
         width: Positive integer, its width.
-        interpolation: `"nearest"`, `"bilinear"`, `"bicubic"`, `"lanczos3"` or `"lanczos5"`.
-        antialias: Whether the kernel widens with the reduction.
-        fill_value: Number for pixels that no image covers.
-        mask_fill_value: Integer for such pixels of a mask; 255 is ignored by losses and metrics.
         bounding_box_format: Format of the boxes, as Keras names it; needed where there are boxes.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
         **kwargs: As for every Keras layer (`name`, `dtype`).
     """
 
-    def __init__(
-        self,
-        height,
-        width,
-        *,
-        interpolation="bilinear",
-        antialias=False,
-        fill_value=0.0,
-        mask_fill_value=255,
-        bounding_box_format=None,
-        data_format=None,
-        **kwargs,
-    ):
+    # For a layer that neither interpolates nor fills; one that does has arguments of these names.
+    interpolation = "nearest"
+    antialias = False
+    fill_value = 0.0
+    mask_fill_value = 255
+
+    def __init__(self, height, width, *, bounding_box_format=None, data_format=None, **kwargs):
         super().__init__(**kwargs)
         check_integers(1, height=height, width=width)
         if bounding_box_format is not None:
             check_format(bounding_box_format)
         self.height = height
         self.width = width
-        self.interpolation = check_interpolation(interpolation)
-        self.antialias = antialias
-        self.fill_value = fill_value
-        self.mask_fill_value = mask_fill_value
         self.bounding_box_format = bounding_box_format
         self.data_format = checked_data_format(data_format)
-        self.channels_axis = -1 if self.data_format == "channels_last" else -3
         # Images keep their dtype, and half precision would move a box.
         self.autocast = False
         self.built = True
@@ -77,24 +79,44 @@ class GeometricLayer(keras.layers.Layer):
     def record(self, source_size):
         """How an image of a size is moved, as a record of `keras_cvx.geometry`.
 
+        Its content size and offset are whole pixels, for the pixels move by no other.
+
         Args:
             source_size: Pair of height and width in pixels: integers, or scalars of TensorFlow
                 where it knows them only when it runs.
         """
         raise NotImplementedError
 
+    def move_boxes(self, boxes, record):
+        """Where boxes lie in the target, and which of them stay: all, unless a subclass crops.
+
+        Args:
+            boxes: `(..., N, 4)`, corners in pixels of the source.
+            record: Record of `(..., 2)`.
+
+        Returns:
+            Tuple of the boxes, corners in pixels of the target, and a boolean array `(..., N)` or
+            None.
+        """
+        return geometry.transform_boxes(boxes, record), None
+
     def __call__(self, data, *args, **kwargs):
         images = _images(data)
+        if is_picture(images):
+            images = picture(images)
+            data = {**data, "images": images} if isinstance(data, dict) else images
         if isinstance(images, (list, tuple)):
-            return self._batch_of(data, *args, **kwargs)
+            return batch_of(self, data, *args, **kwargs)
         if _arrays.is_ragged(images):
-            return _arrays.map_ragged(lambda one: self(one, *args, **kwargs), data)
+            return _arrays.map_ragged(
+                lambda one: self(one, *args, **kwargs), self.compute_output_spec, data
+            )
         if _arrays.is_of_keras(images):
             return super().__call__(data, *args, **kwargs)
         # On the host, as it came, and with no tensor of the backend.
         return self.call(data, *args, **kwargs)
 
-    def call(self, data):
+    def call(self, data, *, training=False):
         return self._move(data, self._record_of)
 
     def _record_of(self, images):
@@ -109,44 +131,62 @@ class GeometricLayer(keras.layers.Layer):
             record_of: Function from the images, their channels last, to the record of all or to
                 that of each.
         """
-        sample = data if isinstance(data, dict) else {"images": data}
+        sample = dict(data) if isinstance(data, dict) else {"images": data}
         xp = _arrays.namespace(sample["images"])
-        images = xp.convert_to_tensor(sample["images"])
-        self._check_images(tuple(images.shape))
-        if self.channels_axis == -3:
+        images = sample["images"] = xp.convert_to_tensor(sample["images"])
+        batched = len(self._size_of(images)[0]) == 1
+        if sample.get("bounding_boxes") is not None:
+            sample["bounding_boxes"] = _dense(sample["bounding_boxes"], batched)
+        if sample.get("segmentation_masks") is not None:
+            masks = sample["segmentation_masks"]
+            sample["segmentation_masks"] = _arrays.namespace(masks).convert_to_tensor(masks)
+        self._check(sample)
+        if self.data_format == "channels_first":
             images = xp.moveaxis(images, -3, -1)
         record = record_of(images)
         moved = self._place(images, record, self.interpolation, self.antialias, self.fill_value)
-        if self.channels_axis == -3:
+        if self.data_format == "channels_first":
             moved = xp.moveaxis(moved, -1, -3)
         if not isinstance(data, dict):
             return moved
-        moved = {**data, "images": moved}
-        if data.get("segmentation_masks") is not None:
-            masks = data["segmentation_masks"]
-            moved["segmentation_masks"] = self._move_masks(masks, images, record)
+        sample["images"] = moved
+        if sample.get("segmentation_masks") is not None:
+            sample["segmentation_masks"] = self._move_masks(
+                sample["segmentation_masks"], images, record
+            )
         record = {name: xp.convert_to_tensor(field) for name, field in record.items()}
-        if data.get("bounding_boxes") is not None:
-            moved["bounding_boxes"] = self._move_boxes(data["bounding_boxes"], images, record)
-        if len(images.shape) == 4:
+        if sample.get("bounding_boxes") is not None:
+            size = xp.shape(images)[-3:-1]
+            sample["bounding_boxes"] = self._move_rows(sample["bounding_boxes"], size, record)
+        if batched:
             shape = (xp.shape(images)[0], 2)
             record = {name: xp.broadcast_to(field, shape) for name, field in record.items()}
-        if data.get("geometry") is not None:
-            record = geometry.compose(data["geometry"], record)
-        moved["geometry"] = record
-        return moved
+        if sample.get("geometry") is not None:
+            record = geometry.compose(sample["geometry"], record)
+        sample["geometry"] = record
+        return sample
 
-    def compute_output_spec(self, data):
+    def compute_output_shape(self, data_shape):
+        def symbolic(shape):
+            if isinstance(shape, dict):
+                return {name: symbolic(part) for name, part in shape.items()}
+            return keras.KerasTensor(shape)
+
+        moved = self.compute_output_spec(symbolic(data_shape))
+        return keras.tree.map_structure(lambda x: x.shape, moved)
+
+    def compute_output_spec(self, data, *, training=False):
         sample = data if isinstance(data, dict) else {"images": data}
         images = sample["images"]
-        self._check_images(tuple(images.shape))
-        batch, channels = images.shape[:-3], images.shape[self.channels_axis]
-        sizes = images.shape[-3:-1] if self.channels_axis == -1 else images.shape[-2:]
+        batch, *sizes = self._size_of(images)
+        self._check(sample)
+        channels = images.shape[-1 if self.data_format == "channels_last" else -3]
         if None in sizes and not _arrays.compiles(self.interpolation, self.antialias):
             # Keras then compiles the model without XLA.
             self.supports_jit = False
         size = (self.height, self.width)
-        shape = (*batch, *((*size, channels) if self.channels_axis == -1 else (channels, *size)))
+        last = self.data_format == "channels_last"
+        shape = (*batch, *((*size, channels) if last else (channels, *size)))
         moved = {**sample, "images": keras.KerasTensor(shape, images.dtype)}
         if sample.get("segmentation_masks") is not None:
             masks = sample["segmentation_masks"]
@@ -171,63 +211,77 @@ class GeometricLayer(keras.layers.Layer):
             **super().get_config(),
             "height": self.height,
             "width": self.width,
-            "interpolation": self.interpolation,
-            "antialias": self.antialias,
-            "fill_value": self.fill_value,
-            "mask_fill_value": self.mask_fill_value,
             "bounding_box_format": self.bounding_box_format,
             "data_format": self.data_format,
         }
 
-    def keep(self, boxes):
-        """What remains of boxes in the target, and which of them stay; all of all, by default.
-
-        Args:
-            boxes: `(..., N, 4)`, corners in pixels of the target; they may reach outside.
-
-        Returns:
-            Tuple of the boxes, and a boolean array `(..., N)` or None.
-        """
-        return boxes, None
-
-    def _check_images(self, shape):
+    def _size_of(self, images):
+        """The leading axes of images, none or that of the batch, their height and their width."""
+        if getattr(images.shape, "rank", 0) is None:
+            raise ValueError(
+                "`images` must be of a known rank. Received: a tensor of unknown rank. Where "
+                "`tf.io.decode_image` made it, give it `expand_animations=False`."
+            )
+        shape = tuple(images.shape)
         if len(shape) not in (3, 4):
             raise ValueError(
-                "`images` must be of rank 3, one image, or of rank 4, a batch. "
-                f"Received: shape {shape}"
+                "`images` must be of rank 3, one image, or of rank 4, a batch; those of several "
+                f"sizes come in a list. Received: shape {shape}"
             )
-        size = shape[-3:-1] if self.channels_axis == -1 else shape[-2:]
-        if 0 in size:
+        height, width = shape[-3:-1] if self.data_format == "channels_last" else shape[-2:]
+        if 0 in (height, width):
             raise ValueError(
                 "`images` must have at least one row and one column. "
-                f"Received: height={size[0]}, width={size[1]}"
+                f"Received: height={height}, width={width}"
             )
+        return shape[:-3], height, width
 
-    def _batch_of(self, data, *args, **kwargs):
-        """One batch of a list of images, each moved on its own."""
-        sample = data if isinstance(data, dict) else {"images": data}
-        count = len(sample["images"])
-        if not count:
-            raise ValueError("`images` must hold at least one image. Received: an empty list")
-        moved = [self(_one_of(sample, index, count), *args, **kwargs) for index in range(count)]
-        xp = _arrays.namespace(*(one["images"] for one in moved))
-        images = xp.stack([one["images"] for one in moved])
-        if not isinstance(data, dict):
-            return images
-        batch = {**data, "images": images}
-        if data.get("segmentation_masks") is not None:
-            batch["segmentation_masks"] = xp.stack([one["segmentation_masks"] for one in moved])
-        if data.get("bounding_boxes") is not None:
-            boxes = [one["bounding_boxes"] for one in moved]
-            batch["bounding_boxes"] = {
-                name: _arrays.dense([one[name] for one in boxes]) for name in boxes[0]
-            }
-        records = [one["geometry"] for one in moved]
-        batch["geometry"] = {
-            name: xp.stack([xp.convert_to_tensor(record[name]) for record in records])
-            for name in geometry.FIELDS
-        }
-        return batch
+    def _check(self, sample):
+        """Raises for parts of a sample that do not go together; symbolic ones will do."""
+        batch, height, width = self._size_of(sample["images"])
+        if sample.get("segmentation_masks") is not None:
+            shape = tuple(sample["segmentation_masks"].shape)
+            expected = (*batch, height, width)
+            if not any(shapes_agree(shape, (*expected, *last)) for last in ((), (None,))):
+                raise ValueError(
+                    "`segmentation_masks` must be of the size of their images, "
+                    f"{expected} or {(*expected, 1)}. Received: masks of shape {shape}"
+                )
+        if sample.get("bounding_boxes") is not None:
+            self._check_rows(sample["bounding_boxes"], batch)
+        if sample.get("geometry") is not None:
+            check_record(sample["geometry"])
+            shape = static_shape(sample["geometry"]["offset"])
+            if len(shape) > 1 and not shapes_agree(shape, (*batch, 2)):
+                raise ValueError(
+                    "`geometry` must hold one record, or one for each image. Received: records of "
+                    f"{shape[:-1]} for images of {batch}"
+                )
+
+    def _check_rows(self, given, batch):
+        if self.bounding_box_format is None:
+            raise ValueError(
+                "`bounding_box_format` must be given for a sample with bounding boxes. "
+                "Received: bounding_box_format=None. Make the layer with, for instance, "
+                "`bounding_box_format='xyxy'`."
+            )
+        if not isinstance(given, dict) or "boxes" not in given:
+            raise ValueError(
+                "`bounding_boxes` must be a dictionary with the keys 'boxes' and 'labels'. "
+                f"Received: {type(given).__name__}"
+            )
+        shape = tuple(given["boxes"].shape)
+        if not shapes_agree(shape, (*batch, None, 4)):
+            raise ValueError(
+                f"`boxes` of `bounding_boxes` must be of shape {(*batch, 'N', 4)}. "
+                f"Received: boxes of shape {shape}"
+            )
+        labels = given.get("labels")
+        if labels is not None and not shapes_agree(tuple(labels.shape), shape[:-1]):
+            raise ValueError(
+                "`labels` must be one for each of the `boxes`. Received: labels of shape "
+                f"{tuple(labels.shape)} and boxes of shape {shape}"
+            )
 
     def _place(self, images, record, interpolation, antialias, fill_value):
         xp = _arrays.namespace(images)
@@ -240,71 +294,56 @@ class GeometricLayer(keras.layers.Layer):
         return xp.reshape(placed, (*batch, self.height, self.width, channels))
 
     def _move_masks(self, masks, images, record):
-        xp = _arrays.namespace(masks, images)
-        masks = xp.convert_to_tensor(masks)
-        flat = len(masks.shape) == len(images.shape) - 1
+        xp = _arrays.namespace(masks)
+        check_fill_value(masks.dtype, mask_fill_value=self.mask_fill_value)
+        flat = len(masks.shape) < len(images.shape)
         if flat:
             masks = xp.expand_dims(masks, -1)
-        check_fill_value(masks.dtype, mask_fill_value=self.mask_fill_value)
-        if not shapes_agree(tuple(masks.shape[:-1]), tuple(images.shape[:-1])):
-            raise ValueError(
-                "`segmentation_masks` must be of the size of their images. Received: masks of "
-                f"shape {tuple(masks.shape)} and images of shape {tuple(images.shape)}"
-            )
         moved = self._place(masks, record, "nearest", False, self.mask_fill_value)
         return xp.squeeze(moved, -1) if flat else moved
 
-    def _move_boxes(self, given, images, record):
-        if self.bounding_box_format is None:
-            raise ValueError(
-                "`bounding_box_format` must be given for a sample with bounding boxes. "
-                "Received: bounding_box_format=None. Make the layer with, for instance, "
-                "`bounding_box_format='xyxy'`."
-            )
-        if not isinstance(given, dict) or "boxes" not in given:
-            raise ValueError(
-                "`bounding_boxes` must be a dictionary with the keys 'boxes' and 'labels'. "
-                f"Received: {type(given).__name__}"
-            )
-        given = {name: _arrays.dense(value) for name, value in given.items()}
+    def _move_rows(self, given, size, record):
+        """What belongs to the boxes, moved; rows that are padding, or cut off, are −1."""
         xp = _arrays.namespace(given["boxes"], *record.values())
         boxes = xp.cast(xp.convert_to_tensor(given["boxes"]), "float32")
         if boxes.shape[-1] is None:
             # Of a tensor that was ragged in this axis too.
             boxes = xp.reshape(boxes, (*xp.shape(boxes)[:-1], 4))
-        shape, batch = tuple(boxes.shape), tuple(images.shape[:-3])
-        if not shapes_agree(shape[:-2], batch):
-            raise ValueError(
-                f"`bounding_boxes` must have boxes of shape {(*batch, 'N', 4)} for images of shape "
-                f"{tuple(images.shape)}. Received: boxes of shape {shape}"
-            )
-        if "labels" in given:
-            labels = xp.convert_to_tensor(given["labels"])
-            if not shapes_agree(tuple(labels.shape), shape[:-1]):
-                raise ValueError(
-                    "`labels` must be one for each of the `boxes`. Received: labels of shape "
-                    f"{tuple(labels.shape)} and boxes of shape {shape}"
-                )
-            if "uint" in str(labels.dtype):
-                # Padding has −1.
-                labels = xp.cast(labels, "int32")
-            present = labels >= 0
-        else:
-            present = xp.logical_not(xp.all(boxes == -1.0, axis=-1))
-        height, width = xp.shape(images)[-3:-1]
+        height, width = size
         corners = convert(boxes, self.bounding_box_format, "xyxy", height=height, width=width)
-        corners = geometry.transform_boxes(corners, record)
-        corners, visible = self.keep(corners)
-        if visible is not None:
-            present = xp.logical_and(present, visible)
+        corners, stays = self.move_boxes(corners, record)
+        labels = given.get("labels")
+        if labels is None:
+            present = xp.logical_not(xp.all(xp.equal(boxes, -1.0), axis=-1))
+        else:
+            labels = xp.convert_to_tensor(labels)
+            present = labels >= 0
+        if stays is not None:
+            present = xp.logical_and(present, stays)
         moved = convert(
             corners, "xyxy", self.bounding_box_format, height=self.height, width=self.width
         )
         moved = xp.where(xp.expand_dims(present, -1), moved, -xp.ones_like(moved))
         result = {**given, "boxes": moved}
-        if "labels" in given:
+        if labels is not None:
             result["labels"] = xp.where(present, labels, -xp.ones_like(labels))
         return result
+
+
+def _dense(given, batched):
+    """What belongs to the boxes in arrays, where it came in lists or ragged tensors."""
+    if not isinstance(given, dict):
+        return given
+    return {name: _dense_entry(name, value, batched) for name, value in given.items()}
+
+
+def _dense_entry(name, value, batched):
+    if isinstance(value, (list, tuple)) and batched:
+        value = [_dense_entry(name, row, False) for row in value]
+    elif isinstance(value, (list, tuple)):
+        shape, dtype = _ROWS.get(name, ((), None))
+        value = np.asarray(value, dtype) if value else np.zeros((0, *shape), dtype)
+    return _arrays.dense(value, signed=name == "labels")
 
 
 def _images(data):
@@ -318,61 +357,14 @@ def _images(data):
     return data
 
 
-def _one_of(sample, index, count):
-    """The sample of one image of a list."""
-    one = {"images": decoded(sample["images"][index], index)}
-    for name in ("segmentation_masks", "bounding_boxes", "geometry"):
-        given = sample.get(name)
-        if given is None:
-            continue
-        # A dictionary of lists, or a list of dictionaries.
-        values = list(given.values()) if isinstance(given, dict) else [given]
-        for value in values:
-            if len(value) != count:
-                raise ValueError(
-                    f"`{name}` must be of the same number as the {count} images. "
-                    f"Received: {len(value)}"
-                )
-        if isinstance(given, dict):
-            one[name] = {key: value[index] for key, value in given.items()}
-        else:
-            one[name] = given[index]
-    return one
-
-
-def decoded(image, index):
-    """An image, read if it is the path of a file; its orientation is applied.
-
-    Args:
-        image: Array `(H, W, C)`, or a path.
-        index: Its place in the list, for the error.
-
-    Returns:
-        The array, or RGB uint8 of the file.
-
-    Raises:
-        ValueError: If the file cannot be decoded.
-    """
-    if not isinstance(image, (str, os.PathLike)):
-        return image
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as error:
-        raise ImportError(
-            "Reading image files needs Pillow. Install it with `pip install keras-cvx[vision]`."
-        ) from error
-    try:
-        with Image.open(image) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(
-            f"`images[{index}]` must be an image, or the path of a file that can be decoded. "
-            f"Received: {str(image)!r} ({error})"
-        ) from error
-
-
 def _whole(pair):
     """Two whole pixels: integers where they are known."""
-    if isinstance(pair, np.ndarray):
-        return tuple(pair.astype(int).tolist())
-    return tuple(_arrays.namespace(pair).cast(pair[axis], "int32") for axis in range(2))
+    if not isinstance(pair, np.ndarray):
+        return tuple(_arrays.namespace(pair).cast(pair[axis], "int32") for axis in range(2))
+    whole = pair.astype(int)
+    if (whole != pair).any():
+        raise ValueError(
+            "`record` must give content sizes and offsets in whole pixels. "
+            f"Received: {pair.tolist()}"
+        )
+    return tuple(whole.tolist())

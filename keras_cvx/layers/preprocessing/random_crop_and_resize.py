@@ -2,6 +2,8 @@
 
 import functools
 import math
+import multiprocessing
+import zlib
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from keras_cvx import geometry, plugins
 from keras_cvx.layers.preprocessing.cropping import CroppingLayer
 from keras_cvx.ops import _arrays
 from keras_cvx.ops.arguments import check_integers
-from keras_cvx.ops.regions import INTERPOLATIONS, crop_and_resize
+from keras_cvx.ops.regions import CROP_INTERPOLATIONS, crop_and_resize
 from keras_cvx.ops.resizing import check_interpolation
 
 # So many regions are tried before the largest in the middle is taken, as in torchvision.
@@ -24,17 +26,18 @@ class RandomCropAndResize(CroppingLayer):
     The region has a share of the image's area that is uniform in `scale`, an aspect ratio whose
     logarithm is uniform, and a uniform place, all in whole pixels. Where ten of them do not fit
     into the image, it is the largest in the middle that has an allowed aspect ratio. With
-    `training=False` it is the whole image.
+    `training=False`, which `predict` and `evaluate` give to the layers of a model, it is the whole
+    image, stretched; called alone, in `tf.data` for instance, the layer trains.
 
     Boxes are clipped, and one that keeps less than `min_visible` of its area becomes a padded row
     of −1. A region does not leave its image, so nothing is filled. `GeometricLayer` describes what
     the layer can be called with.
 
     The same seed gives the same regions, in one of the three places where it is called: on tensors
-    of the backend by a `keras.random.SeedGenerator`, which is part of a saved model; on those of
-    TensorFlow under another backend, in `tf.data`, by a generator of TensorFlow's; on NumPy arrays
-    by one of NumPy's, of which each worker process of a loader has a copy: give each process a
-    seed of its own.
+    of the backend by a `keras.random.SeedGenerator`, which begins anew when it is loaded; on those
+    of TensorFlow under another backend, in `tf.data`, by a generator of TensorFlow's; on NumPy
+    arrays by one of NumPy's, of which each worker process of a loader has its own, by its name.
+    Tensors of the backend in worker processes get the same regions in each.
 
     Args:
         height: Positive integer, the height of the result in pixels.
@@ -72,16 +75,19 @@ class RandomCropAndResize(CroppingLayer):
         scale=(0.08, 1.0),
         aspect_ratio=(3 / 4, 4 / 3),
         seed=None,
+        interpolation="bilinear",
+        min_visible=0.0,
         **kwargs,
     ):
-        super().__init__(height, width, **kwargs)
-        check_interpolation(self.interpolation, INTERPOLATIONS)
+        super().__init__(height, width, min_visible=min_visible, **kwargs)
+        self.interpolation = check_interpolation(interpolation, CROP_INTERPOLATIONS)
         self.scale = _check_range("scale", scale, 1.0)
         self.aspect_ratio = _check_range("aspect_ratio", aspect_ratio, math.inf)
         if seed is not None:
             check_integers(0, seed=seed)
         self.seed = seed
         self._drawn_seed = np.random.randint(1, 10**9) if seed is None else seed
+        self._process = self._host_generator = None
         # The state of the backend's generator waits until a tensor of the backend comes.
         self.built = False
 
@@ -92,18 +98,16 @@ class RandomCropAndResize(CroppingLayer):
     def record(self, source_size):
         return geometry.resize(source_size, (self.height, self.width))
 
-    def call(self, data, training=True):
+    def call(self, data, *, training=True):
         return self._move(data, self._random_record if training else self._record_of)
 
-    def compute_output_spec(self, data, training=True):
+    def compute_output_spec(self, data, *, training=True):
         return super().compute_output_spec(data)
 
     def get_config(self):
-        config = super().get_config()
-        # The kernel has one width, and no region leaves its image.
-        del config["antialias"], config["fill_value"], config["mask_fill_value"]
         return {
-            **config,
+            **super().get_config(),
+            "interpolation": self.interpolation,
             "scale": self.scale,
             "aspect_ratio": self.aspect_ratio,
             "seed": self.seed,
@@ -129,15 +133,19 @@ class RandomCropAndResize(CroppingLayer):
     def _tensorflow_generator(self):
         return _arrays.tensorflow_generator(self._drawn_seed)
 
-    @functools.cached_property
+    @property
     def _numpy_generator(self):
-        return np.random.default_rng(self._drawn_seed)
+        # A worker inherits the generator of its parent, state included, with all its brothers.
+        process = multiprocessing.current_process().name
+        if self._process != process:
+            self._process = process
+            number = 0 if multiprocessing.parent_process() is None else zlib.crc32(process.encode())
+            self._host_generator = np.random.default_rng([self._drawn_seed, number])
+        return self._host_generator
 
     def _place(self, images, record, interpolation, antialias, fill_value):
         xp = _arrays.namespace(images)
-        whole = xp.convert_to_tensor(np.array([0, 0, self.width, self.height], "float32"))
-        whole = xp.broadcast_to(whole, (*xp.shape(images)[:-3], 1, 4))
-        region = geometry.restore_boxes(whole, record, clip=False)
+        region = xp.broadcast_to(self.region(record), (*xp.shape(images)[:-3], 1, 4))
         size = (self.height, self.width)
         crops = crop_and_resize(images, region, size, interpolation=interpolation, fill_value=None)
         return xp.squeeze(crops, -4)
@@ -166,10 +174,10 @@ def random_region(numbers, height, width, scale, aspect_ratio):
         xp.logical_and(heights >= 1, heights <= height),
     )
     # What is left where no attempt fits, and then the last one that does, the one before it, ...
-    none = xp.zeros_like(numbers[..., 0])
-    one = none + 1
-    high = none + xp.maximum(xp.minimum(xp.round(width / aspect_ratio[0]), height), one)
-    wide = none + xp.maximum(xp.minimum(xp.round(height * aspect_ratio[1]), width), one)
+    zeros = xp.zeros_like(numbers[..., 0])
+    one = zeros + 1
+    high = zeros + xp.maximum(xp.minimum(xp.round(width / aspect_ratio[0]), height), one)
+    wide = zeros + xp.maximum(xp.minimum(xp.round(height * aspect_ratio[1]), width), one)
     for attempt in reversed(range(_ATTEMPTS)):
         fit = fits[..., attempt]
         high = xp.where(fit, heights[..., attempt], high)

@@ -2,6 +2,7 @@
 
 from keras_cvx import geometry, plugins
 from keras_cvx.layers.preprocessing.cropping import CroppingLayer
+from keras_cvx.ops.arguments import check_numbers
 
 
 @plugins.register("ResizeWithCropOrPad", kind="layer")
@@ -34,11 +35,20 @@ class ResizeWithCropOrPad(CroppingLayer):
         [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]
     """
 
+    def __init__(
+        self, height, width, *, min_visible=0.0, fill_value=0.0, mask_fill_value=255, **kwargs
+    ):
+        super().__init__(height, width, min_visible=min_visible, **kwargs)
+        check_numbers(fill_value=fill_value, mask_fill_value=mask_fill_value)
+        self.fill_value = fill_value
+        self.mask_fill_value = mask_fill_value
+
     def record(self, source_size):
         return geometry.crop_or_pad(source_size, (self.height, self.width))
 
     def get_config(self):
-        config = super().get_config()
-        # Nothing is resampled.
-        del config["interpolation"], config["antialias"]
-        return config
+        return {
+            **super().get_config(),
+            "fill_value": self.fill_value,
+            "mask_fill_value": self.mask_fill_value,
+        }

@@ -4,13 +4,16 @@ import functools
 
 from keras_cvx import geometry, plugins
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.ops.arguments import check_numbers
+from keras_cvx.ops.resizing import check_interpolation
 
 
 @plugins.register("ResizeWithPad", kind="layer")
 class ResizeWithPad(GeometricLayer):
     """Resizes images to fit a size, keeps their aspect ratio and pads the rest ("letterbox").
 
-    The pixels are those of `tf.image.resize_with_pad`, on every backend. Boxes and masks move by
+    The pixels are those of `tf.image.resize_with_pad`, on every backend; for some sizes its float32
+    makes the content one pixel smaller than the target. Boxes and masks move by
     the very numbers by which the pixels do, and `keras_cvx.geometry.restore_boxes` moves
     predictions back. `GeometricLayer` describes what the layer can be called with.
 
@@ -50,12 +53,21 @@ class ResizeWithPad(GeometricLayer):
         height,
         width,
         *,
+        interpolation="bilinear",
+        antialias=False,
         pad_position="center",
+        fill_value=0.0,
+        mask_fill_value=255,
         allow_upscale=True,
         **kwargs,
     ):
         super().__init__(height, width, **kwargs)
+        check_numbers(fill_value=fill_value, mask_fill_value=mask_fill_value)
+        self.interpolation = check_interpolation(interpolation)
+        self.antialias = antialias
         self.pad_position = pad_position
+        self.fill_value = fill_value
+        self.mask_fill_value = mask_fill_value
         self.allow_upscale = allow_upscale
         # An unknown position is refused here, and not at the first image.
         self.record((height, width))
@@ -72,7 +84,11 @@ class ResizeWithPad(GeometricLayer):
     def get_config(self):
         return {
             **super().get_config(),
+            "interpolation": self.interpolation,
+            "antialias": self.antialias,
             "pad_position": self.pad_position,
+            "fill_value": self.fill_value,
+            "mask_fill_value": self.mask_fill_value,
             "allow_upscale": self.allow_upscale,
         }
 

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_cvx import geometry
-from keras_cvx.layers import ResizeWithCropOrPad, ResizeWithPad
+from keras_cvx.layers import GeometricLayer, ResizeWithCropOrPad, ResizeWithPad
 from keras_cvx.ops import _arrays, convert
 from keras_cvx.ops.boxes import FORMATS
 
@@ -537,7 +537,6 @@ ONE_BOX = {"boxes": np.zeros((2, 1, 4), "float32"), "labels": np.zeros((2, 1), "
         "width": [0, -1, "8"],
         "bounding_box_format": ["corners", "coco"],
         "data_format": ["channels_middle"],
-        "interpolation": ["area", None],
     }.items(),
 )
 def test_bad_arguments(make, argument, values):
@@ -567,6 +566,7 @@ def test_bad_arguments(make, argument, values):
         ("labels", {"bounding_boxes": {**ONE_BOX, "labels": np.zeros((2, 3), "int32")}}),
         ("geometry", {"geometry": geometry.resize(np.ones((3, 2)), (6, 8))}),
         ("geometry", {"geometry": geometry.resize(np.ones((1, 2)), np.ones((1, 2)))}),
+        ("geometry", {"geometry": {"foo": np.zeros((2, 2))}}),
     ],
 )
 def test_bad_samples(layer, as_kind, argument, sample):
@@ -576,10 +576,43 @@ def test_bad_samples(layer, as_kind, argument, sample):
         layer(as_kind(sample))
 
 
-def test_bad_symbols(layer):
-    for shape in ((8, 3), (None, 2, 6, 8, 3), (None, 0, 8, 3)):
-        with pytest.raises(ValueError, match="`images`"):
-            layer(keras.KerasTensor(shape))
+def symbols(**shapes):
+    return {
+        name: symbols(**shape) if isinstance(shape, dict) else keras.KerasTensor(shape)
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("argument", "shapes"),
+    [
+        ("images", {"images": (8, 3)}),
+        ("images", {"images": (None, 2, 6, 8, 3)}),
+        ("images", {"images": (None, 0, 8, 3)}),
+        ("segmentation_masks", {"segmentation_masks": (None, 8, 6)}),
+        ("boxes", {"bounding_boxes": {"boxes": (None, 3, 5)}}),
+        ("labels", {"bounding_boxes": {"boxes": (None, 3, 4), "labels": (None, 2)}}),
+        ("geometry", {"geometry": dict.fromkeys(geometry.FIELDS, (4,))}),
+        ("geometry", {"geometry": {"offset": (None, 2)}}),
+    ],
+)
+def test_bad_symbols(layer, argument, shapes):
+    with pytest.raises(ValueError, match=f"`{argument}"):
+        layer(symbols(**{"images": (None, 6, 8, 3), **shapes}))
+
+
+def test_symbolic_boxes_without_a_format(make):
+    with pytest.raises(ValueError, match="`bounding_box_format` must be given"):
+        make()(symbols(images=(None, 6, 8, 3), bounding_boxes={"boxes": (None, 3, 4)}))
+
+
+def test_output_shapes_without_a_call(layer):
+    shapes = {"images": (None, 6, 8, 3), "bounding_boxes": {"boxes": (None, 3, 4)}}
+    moved = layer.compute_output_shape(shapes)
+    assert moved["images"] == layer.compute_output_shape((None, 6, 8, 3))
+    assert moved["images"] == (None, layer.height, layer.width, 3)
+    assert moved["bounding_boxes"]["boxes"] == (None, 3, 4)
+    assert moved["geometry"]["offset"] == (None, 2)
 
 
 def test_boxes_without_a_format(make, as_kind):
@@ -600,3 +633,46 @@ def test_boxes_without_a_format(make, as_kind):
 def test_bad_lists(layer, argument, sample):
     with pytest.raises(ValueError, match=f"`{argument}`"):
         layer({"images": list(IMAGES), **sample})
+
+
+class Fractional(GeometricLayer):
+    def record(self, source_size):
+        return geometry.crop_and_resize(source_size, (0.6, 0.6, 6.6, 4.6), (4, 4))
+
+
+def test_a_record_that_is_no_whole_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"`record` must give .* in whole pixels"):
+        Fractional(4, 4)(np.zeros((6, 9, 3), "uint8"))
+
+
+@pytest.mark.parametrize("name", ["fill_value", "mask_fill_value"])
+def test_fill_values_that_are_no_numbers(make, name):
+    for value in (None, (114, 114, 114), "white", float("nan")):
+        with pytest.raises(ValueError, match=f"`{name}` must be a finite number"):
+            type(make())(4, 4, **{name: value})
+
+
+def test_files_of_unknown_rank(layer):
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensors(tf.io.encode_png(np.zeros((6, 9, 3), "uint8")))
+    with pytest.raises(ValueError, match="`expand_animations=False`"):
+        data.map(tf.io.decode_image).map(layer)
+
+
+def test_one_trace_for_all_sizes(layer, monkeypatch):
+    """Of a pipeline, and of a ragged batch: what is counted is how often the layer asks itself."""
+    tf = pytest.importorskip("tensorflow")
+    count = []
+    record = type(layer).record
+    monkeypatch.setattr(
+        type(layer), "record", lambda self, size: count.append(1) or record(self, size)
+    )
+    images = [np.zeros((20 + i, 50 - i, 3), "uint8") for i in range(20)]
+    data = tf.data.Dataset.from_generator(
+        lambda: iter(images), output_signature=tf.TensorSpec((None, None, 3), "uint8")
+    )
+    assert len(list(data.map(layer))) == len(images)
+    assert len(count) == 1
+    count.clear()
+    assert len(list(data.ragged_batch(4).map(layer))) == 5
+    assert len(count) == 1

@@ -1,3 +1,6 @@
+import multiprocessing
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from keras import ops
 from keras_cvx import geometry
 from keras_cvx.layers import RandomCropAndResize
 from keras_cvx.layers.preprocessing.random_crop_and_resize import random_region
-from keras_cvx.ops import area, clip, convert, crop_and_resize, resize
+from keras_cvx.ops import convert, crop_and_resize, resize
 
 HEIGHT, WIDTH = 26, 36
 RNG = np.random.default_rng(0)
@@ -83,9 +86,12 @@ def test_pixels_boxes_and_masks_move_together(library):
         np.testing.assert_array_equal(
             to_numpy(moved["images"])[i, ..., 0] % 5, to_numpy(moved["segmentation_masks"])[i]
         )
-        whole = geometry.transform_boxes(BOXES[i], record)
-        clipped = clip(whole, 20, 24)
-        stays = (area(clipped) > 0) & (area(clipped) >= least * area(whole)) & (LABELS[i] >= 0)
+        region = np.rint(geometry.restore_boxes([[0, 0, 24, 20]], record, clip=False))[0]
+        left = np.hstack([np.maximum(BOXES[i][:, :2], region[:2]), BOXES[i][:, 2:]])
+        left[:, 2:] = np.maximum(np.minimum(left[:, 2:], region[2:]), left[:, :2])
+        kept, whole = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (left, BOXES[i]))
+        stays = (kept > 0) & (kept >= least * whole) & (LABELS[i] >= 0)
+        clipped = geometry.transform_boxes(left, record)
         boxes = to_numpy(moved["bounding_boxes"]["boxes"])[i]
         np.testing.assert_allclose(boxes, np.where(stays[:, None], clipped, -1.0), atol=1e-4)
         labels = to_numpy(moved["bounding_boxes"]["labels"])[i]
@@ -299,3 +305,42 @@ def test_without_regions_nothing_of_the_backend_is_made():
 def test_boxes_without_a_format():
     with pytest.raises(ValueError, match="`bounding_box_format` must be given"):
         layer(bounding_box_format=None)(sample())
+
+
+def test_boxes_at_the_edge_of_the_region(library):
+    """Rounded in the target, one that only touches it had an area, and one inside lost some."""
+    images = np.zeros((1, 427, 640, 1), "uint8")
+    for seed in range(12):
+        augment = layer(scale=(0.2, 0.8), seed=seed)
+        record = augment({"images": library(images)})["geometry"]
+        record = {name: to_numpy(field)[0] for name, field in record.items()}
+        x0, y0, x1, y1 = np.rint(geometry.restore_boxes([[0, 0, 24, 20]], record, clip=False))[0]
+        inside = [[x0, y0, x0 + 5, y1], [x1 - 5, y0, x1, y1], [x0, y1 - 3, x1, y1]]
+        outside = [[x0 - 9, y0, x0, y1], [x1, y0, x1 + 9, y1], [x0, y1, x1, y1 + 9]]
+        boxes = np.float32([inside + outside])
+        for least in (0.0, 1.0):
+            again = layer(scale=(0.2, 0.8), seed=seed, min_visible=least)
+            given = {"boxes": boxes, "labels": np.arange(6, dtype="int32")[None]}
+            moved = again(
+                {
+                    "images": library(images),
+                    "bounding_boxes": {name: library(part) for name, part in given.items()},
+                }
+            )
+            labels = to_numpy(moved["bounding_boxes"]["labels"])[0].tolist()
+            assert labels == [0, 1, 2, -1, -1, -1]
+
+
+def test_each_process_of_a_loader_draws_its_own(monkeypatch):
+    augment = layer()
+    first = offsets(augment(sample(rows=0)))
+    drawn = [first]
+    for name in ("Process-1", "Process-2"):
+        process = types.SimpleNamespace(name=name)
+        monkeypatch.setattr(multiprocessing, "current_process", lambda process=process: process)
+        monkeypatch.setattr(multiprocessing, "parent_process", object)
+        # Forked with the state of its parent, and made anew.
+        forked, made = (offsets(x(sample(rows=0))) for x in (augment, layer()))
+        assert forked == made
+        drawn.append(forked)
+    assert len({tuple(x) for x in drawn}) == 3
