@@ -54,9 +54,7 @@ def box_overlap_loss(
         return 1.0 - elementwise_iou(*sides, variant=variant)
     present = present_rows(y_true)
     # Nothing of a padded row may reach a gradient.
-    y_true, y_pred = (
-        ops.where(present[..., None], x, ops.zeros_like(x)) for x in (y_true, y_pred)
-    )
+    y_true, y_pred = (ops.where(present[..., None], x, ops.zeros_like(x)) for x in (y_true, y_pred))
     frame = "rel_xyxy" if bounding_box_format.startswith("rel_") else "xyxy"
     y_true, y_pred = (convert(x, bounding_box_format, frame) for x in (y_true, y_pred))
     loss = 1.0 - elementwise_iou(y_true, y_pred, variant=variant)
@@ -113,9 +111,7 @@ class _BoxOverlapLoss(keras.losses.Loss):
 
     def get_config(self):
         config = super().get_config()
-        config.update(
-            bounding_box_format=self.bounding_box_format, box_variance=self.box_variance
-        )
+        config.update(bounding_box_format=self.bounding_box_format, box_variance=self.box_variance)
         return config
 
 
