@@ -1,7 +1,6 @@
 """Losses of paired boxes: one minus their overlap, in the four variants of `elementwise_iou`."""
 
 import math
-from numbers import Real
 
 import keras
 from keras import ops
@@ -120,7 +119,7 @@ def _check_variance(variance):
     if variance is None:
         return None
     numbers = isinstance(variance, (list, tuple)) and len(variance) == 4
-    if not numbers or not all(isinstance(x, Real) and 0 < x < math.inf for x in variance):
+    if not numbers or not all(isinstance(x, (int, float)) and 0 < x < math.inf for x in variance):
         raise ValueError(
             "`box_variance` must be None or four positive numbers, as the detector's label encoder "
             f"has them. Received: box_variance={variance!r}"
