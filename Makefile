@@ -32,23 +32,19 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.ready
 	$(BIN)/python -m tests.benchmarks $(BENCHMARKS)
 
 clean:
 	rm -rf .venv .venv-oldest demo_output
 
-# torch comes first and alone, so that its pin holds for whatever depends on it.
+# torch comes first and alone, so that its pin holds for whatever depends on it. KerasCV and
+# KerasHub are peers of the benchmarks, and their detectors are trained with our losses.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[jax,torch,dev]'
-	touch $@
-
-# The peers of the benchmarks.
-$(VENV)/.bench: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet -c constraints.txt keras-cv keras-hub
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[jax,torch,keras-cv,keras-hub,dev]'
 	touch $@
 
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt

@@ -55,6 +55,65 @@ def unpack_ground_truth(y_true):
     return ops.where(ops.expand_dims(labels >= 0, -1), boxes, ops.zeros_like(boxes)), labels
 
 
+def present_rows(boxes):
+    """Which rows are boxes, and not padding: all but those of four −1.
+
+    Args:
+        boxes: Float tensor `(..., 4)`, in the format in which the user gave them.
+
+    Returns:
+        Boolean tensor `(...)`.
+
+    Example:
+        >>> present = present_rows([[0.0, 0.0, 4.0, 2.0], [-1.0] * 4, [-1.0, -1.0, 4.0, 2.0]])
+        >>> ops.convert_to_numpy(present).tolist()
+        [True, False, True]
+    """
+    return ops.any(ops.convert_to_tensor(boxes) != -1.0, axis=-1)
+
+
+def row_weights(present, sample_weight=None):
+    """Weight of each row: that of its sample, or its own; 0 in padded rows.
+
+    Args:
+        present: Boolean tensor `(B, ...)`, as of `present_rows`.
+        sample_weight: None for 1, or a float tensor that has the first axes of `present`, as
+            `(B,)` has, or all of them, sizes of 1 standing for any; one more axis of size 1 may
+            follow.
+
+    Returns:
+        Float32 tensor of the shape of `present`.
+
+    Raises:
+        ValueError: If `sample_weight` is of another shape.
+
+    Example:
+        >>> weights = row_weights([[True, False], [True, True]], [0.5, 2.0])
+        >>> ops.convert_to_numpy(weights).tolist()
+        [[0.5, 0.0], [2.0, 2.0]]
+    """
+    present = ops.convert_to_tensor(present)
+    weights = ops.cast(present, "float32")
+    if sample_weight is None:
+        return weights
+    sample_weight = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    shape, rank = tuple(sample_weight.shape), len(present.shape)
+    if len(shape) == rank + 1 and shape[-1] == 1:
+        sample_weight = ops.squeeze(sample_weight, axis=-1)
+    for _ in range(rank - len(shape)):
+        sample_weight = ops.expand_dims(sample_weight, axis=-1)
+    if len(sample_weight.shape) != rank or any(
+        size not in (1, rows, None) and rows is not None
+        for size, rows in zip(sample_weight.shape, present.shape, strict=True)
+    ):
+        raise ValueError(
+            "`sample_weight` must have one number for each sample or for each box. "
+            f"Received: sample_weight of shape {shape} for boxes {tuple(present.shape)}"
+        )
+    # A selection and no product, for padding may weigh anything.
+    return ops.where(present, weights * sample_weight, ops.zeros_like(weights))
+
+
 def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bounding_box_format):
     """Raises for the first row of ground truth on which no detector can be trained.
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_cvx.ops import check_ground_truth, convert, unpack_ground_truth
 from keras_cvx.ops.boxes import FORMATS
+from keras_cvx.ops.ground_truth import present_rows, row_weights
 from keras_cvx.testing import labelled_boxes
 
 SIZE = HEIGHT, WIDTH = 32, 48
@@ -153,3 +154,34 @@ def test_the_row_is_told_as_the_user_wrote_it():
 def test_bad_input(changes, message):
     with pytest.raises(ValueError, match=message):
         check(**changes)
+
+
+def test_rows_of_four_minus_ones_are_padding():
+    assert ops.convert_to_numpy(present_rows(np.zeros((2, 0, 4)))).shape == (2, 0)
+    expected = [[True, True, False], [True, False, True]]
+    assert ops.convert_to_numpy(present_rows(BOXES)).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 1), (2, 3), (2, 3, 1), (1, 3)])
+def test_weights_of_rows(shape):
+    rng = np.random.default_rng(0)
+    present = np.array([[True, False, True], [False, True, True]])
+    given = rng.uniform(size=shape).astype("float32")
+    expected = np.zeros((2, 3), "float32")
+    for i, j in np.argwhere(present):
+        place = [0 if size == 1 else at for size, at in zip(shape, (i, j, 0), strict=False)]
+        expected[i, j] = given[tuple(place)]
+    got = ops.convert_to_numpy(row_weights(present, given))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_padding_may_weigh_anything():
+    weights = row_weights(np.array([True, False]), np.float32([2.0, np.nan]))
+    assert ops.convert_to_numpy(weights).tolist() == [2.0, 0.0]
+    assert ops.convert_to_numpy(row_weights(np.zeros((2, 0), bool), np.ones(2))).shape == (2, 0)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (2, 4), (2, 3, 2), (2, 3, 1, 1)])
+def test_weights_of_other_rows(shape):
+    with pytest.raises(ValueError, match="`sample_weight` must have one number"):
+        row_weights(np.ones((2, 3), bool), np.ones(shape))

@@ -21,8 +21,8 @@ from keras_cvx.layers import (
     ResizeWithPad,
     RestoreDetections,
 )
-from keras_cvx.losses import GridDetectionLoss
-from keras_cvx.metrics import MeanAveragePrecision
+from keras_cvx.losses import CIoULoss, DIoULoss, GIoULoss, GridDetectionLoss, IoULoss
+from keras_cvx.metrics import BoxIoU, MeanAveragePrecision
 from keras_cvx.models import GridDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
@@ -96,7 +96,62 @@ def on_backbone(model):
     return make
 
 
+def box_loss_case(loss, reduction):
+    """On offsets, in the range in which detectors give them."""
+    return {
+        "factory": loss,
+        "init_kwargs": {
+            "bounding_box_format": "center_yxhw",
+            "box_variance": [0.5, 0.25, 0.75, 1.0],
+            "reduction": reduction,
+            "name": "box",
+        },
+        "inputs": tuple(np.tanh(boxes / 16 - 1) for boxes in (BOXES, FOUND["boxes"])),
+        "invalid": {
+            "bounding_box_format": ["corners"],
+            "box_variance": [[0.5] * 3, [0.5, 0.0, 1.0, 2.0], 0.5, [float("nan")] * 4, "0123"],
+            "reduction": ["most"],
+        },
+        "invalid_inputs": {
+            "y_true": (BOXES[..., :3], BOXES),
+            "y_pred": (BOXES, BOXES[:, :2]),
+        },
+    }
+
+
 CASES = {
+    "IoULoss": box_loss_case(IoULoss, "sum"),
+    "GIoULoss": box_loss_case(GIoULoss, "mean"),
+    "DIoULoss": box_loss_case(DIoULoss, "mean_with_sample_weight"),
+    "CIoULoss": box_loss_case(CIoULoss, "sum"),
+    "BoxIoU": {
+        "factory": BoxIoU,
+        "init_kwargs": {
+            "variant": "diou",
+            "threshold": 0.375,
+            "class_aware": True,
+            "bounding_box_format": "center_xywh",
+            "name": "localization",
+        },
+        "inputs": (
+            {**TRUTH, "boxes": ops.convert_to_numpy(convert(BOXES, "xyxy", "center_xywh"))},
+            {
+                "boxes": ops.convert_to_numpy(convert(FOUND["boxes"], "xyxy", "center_xywh")),
+                "labels": SCORES,
+            },
+        ),
+        "invalid": {
+            "variant": ["eiou"],
+            "threshold": [0, 1.5, float("nan"), True, "half", None],
+            "class_aware": [1, "yes"],
+            "bounding_box_format": ["corners"],
+        },
+        "invalid_inputs": {
+            "y_true": (BOXES, FOUND),
+            "y_pred": (TRUTH, BOXES),
+            "sample_weight": (TRUTH, FOUND, np.ones((BATCH, OBJECTS + 1), "float32")),
+        },
+    },
     "AnchorFreeCoding": {
         "factory": AnchorFreeCoding,
         "init_kwargs": {
