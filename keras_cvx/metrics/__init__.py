@@ -1,5 +1,6 @@
-"""Metrics: pure functions over explicit state, and the Keras classes over them."""
+"""Metrics: pure functions over explicit state, and the classes over them."""
 
+from keras_cvx.metrics.coco_evaluation import COCOEvaluation
 from keras_cvx.metrics.mean_average_precision import MeanAveragePrecision
 
-__all__ = ["MeanAveragePrecision"]
+__all__ = ["COCOEvaluation", "MeanAveragePrecision"]
