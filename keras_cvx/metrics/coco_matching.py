@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_cvx.metrics.average_precision import IOU_THRESHOLDS
 from keras_cvx.metrics.detection_evaluation import Verdicts
-from keras_cvx.metrics.detection_pairs import grouped, overlapping_pairs, ranks_within
+from keras_cvx.metrics.detection_pairs import components, grouped, overlapping_pairs, ranks_within
 from keras_cvx.metrics.detection_records import take
 from keras_cvx.ops.matching import ignored_detections, match_detections
 
@@ -41,14 +41,16 @@ def coco_verdicts(truths, found, num_classes):
     hits = np.zeros((*outside.shape, len(IOU_THRESHOLDS)), bool)
     unjudged = np.repeat(outside[..., None], len(IOU_THRESHOLDS), axis=-1)
     pairs = overlapping_pairs(found, groups, truths, truth_groups, IOU_THRESHOLDS[0])
-    for rows, right, neither in _matched(pairs, groups, ignored, truths.is_crowd, outside):
+    for rows, right, neither in _matched(pairs, ignored, truths.is_crowd, outside):
         hits[rows], unjudged[rows] = right, neither
 
     num_truths = np.stack(
         [np.bincount(truths.labels[~of_range], minlength=num_classes) for of_range in ignored.T],
         axis=-1,
     )
-    bits = [np.packbits(x.reshape(len(ranks), np.prod(x.shape[1:])), axis=-1) for x in (hits, unjudged)]
+    bits = [
+        np.packbits(x.reshape(len(ranks), np.prod(x.shape[1:])), axis=-1) for x in (hits, unjudged)
+    ]
     return Verdicts(found.images, found.labels, found.confidence, ranks, *bits), num_truths
 
 
@@ -57,38 +59,34 @@ def _outside(areas):
     return (areas[:, None] < AREA_RANGES[:, 0]) | (areas[:, None] > AREA_RANGES[:, 1])
 
 
-def _matched(pairs, groups, ignored, is_crowd, outside):
+def _matched(pairs, ignored, is_crowd, outside):
     """Matches the rows that overlap at all; the others are never right.
 
     Yields:
         Tuples of the rows of detections, and Boolean arrays `(rows, A, T)`: whether they are right,
         and whether they are ignored.
     """
-    # Numbered anew among those that overlap: detections, ground truths and groups.
+    # Numbered anew: the detections and ground truths that overlap, and the parts that they are of.
     rows, row_of = np.unique(pairs.detections, return_inverse=True)
     truths, truth_of = np.unique(pairs.truths, return_inverse=True)
-    group_of_row = np.unique(groups[rows], return_inverse=True)[1]
-    group_of_pair = group_of_row[row_of]
-    group_of_truth = np.zeros(len(truths), int)
-    group_of_truth[truth_of] = group_of_pair
-    rank, place = ranks_within(group_of_row), ranks_within(group_of_truth)
-    sizes = np.bincount(group_of_row), np.bincount(group_of_truth)
-    # Where all objects of a group are ignored in the same ranges, the ranges are matched alike.
+    part_of_row, part_of_truth = components(row_of, truth_of)
+    part_of_pair = part_of_row[row_of]
+    rank, place = ranks_within(part_of_row), ranks_within(part_of_truth)
+    sizes = np.bincount(part_of_row), np.bincount(part_of_truth)
+    # Where all objects of a part are ignored in the same ranges, the ranges are matched alike.
     first = np.zeros(len(sizes[0]), int)
-    first[group_of_truth[::-1]] = truths[::-1]
-    other = (ignored[truths] != ignored[first[group_of_truth]]).any(-1) | is_crowd[truths]
-    mixed = np.bincount(group_of_truth, weights=other) > 0
+    first[part_of_truth[::-1]] = truths[::-1]
+    other = (ignored[truths] != ignored[first[part_of_truth]]).any(-1) | is_crowd[truths]
+    mixed = np.bincount(part_of_truth, weights=other) > 0
 
     for some in _of_like_size(*sizes, mixed):
         detections, objects = (size[some].max() for size in sizes)
         slot = np.full(len(sizes[0]), -1)
         slot[some] = np.arange(len(some))
         overlaps = np.zeros((len(some), detections, objects))
-        at = np.flatnonzero(slot[group_of_pair] >= 0)
-        overlaps[slot[group_of_pair[at]], rank[row_of[at]], place[truth_of[at]]] = pairs.overlaps[
-            at
-        ]
-        row_at, truth_at = _places(slot[group_of_row], rank), _places(slot[group_of_truth], place)
+        at = np.flatnonzero(slot[part_of_pair] >= 0)
+        overlaps[slot[part_of_pair[at]], rank[row_of[at]], place[truth_of[at]]] = pairs.overlaps[at]
+        row_at, truth_at = _places(slot[part_of_row], rank), _places(slot[part_of_truth], place)
         found_labels = _padded(np.zeros(len(rows), int), row_at, (len(some), detections), -1)
         labels = _padded(np.zeros(len(truths), int), truth_at, (len(some), objects), -1)
         unwanted = _padded(ignored[truths], truth_at, (len(some), objects), False).swapaxes(1, 2)
@@ -107,7 +105,7 @@ def _matched(pairs, groups, ignored, is_crowd, outside):
 
 
 def _of_like_size(detections, objects, mixed):
-    """Splits groups into arrays of such as are padded together, none too large."""
+    """Splits parts into arrays of such as are padded together, none too large."""
     kinds = np.stack([np.ceil(np.log2(detections)), np.ceil(np.log2(objects)), mixed])
     order = np.lexsort(kinds)
     kinds = kinds[:, order]

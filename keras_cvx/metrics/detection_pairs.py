@@ -43,11 +43,40 @@ def ranks_within(groups):
     """Place of each row in its group, from 0.
 
     Args:
-        groups: Integer array `(D,)` in rising order.
+        groups: Integer array `(D,)`.
     """
-    rows = np.arange(len(groups))
+    order, rows = np.argsort(groups, kind="stable"), np.arange(len(groups))
+    groups = groups[order]
     first = np.append(True, groups[1:] != groups[:-1])[: len(rows)]
-    return rows - np.maximum.accumulate(np.where(first, rows, 0))
+    ranks = np.empty_like(rows)
+    ranks[order] = rows - np.maximum.accumulate(np.where(first, rows, 0))
+    return ranks
+
+
+def components(rows, truths):
+    """Parts of one image and class that do not touch: what is matched in one leaves the others be.
+
+    Args:
+        rows: Integer array `(P,)` in rising order: the detection of each pair, every number from 0
+            to the highest.
+        truths: Integer array `(P,)`: the ground truth of each pair, likewise, in any order.
+
+    Returns:
+        Tuple of integer arrays: the part of each detection, and of each ground truth, from 0.
+    """
+    order = np.argsort(truths, kind="stable")
+    starts = [np.flatnonzero(np.append(True, x[1:] != x[:-1])) for x in (rows, truths[order])]
+    # Each ground truth is named after the first that it is known to touch.
+    part = np.arange(len(starts[1]))
+    while len(rows):
+        of_row = np.minimum.reduceat(part[truths], starts[0])
+        first = np.minimum.reduceat(of_row[rows[order]], starts[1])
+        first = first[first]  # long chains in few turns
+        if (first == part).all():
+            names, part = np.unique(part, return_inverse=True)
+            return np.searchsorted(names, of_row), part
+        part = first
+    return rows, truths
 
 
 def overlapping_pairs(found, found_groups, truth, truth_groups, least):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras import ops
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
 
@@ -168,3 +167,319 @@ def test_equals_pycocotools(images, truths, detections, classes, seed, whole, ti
         whole=whole, ties=ties, classes=classes,
     )  # fmt: skip
     assert_equals_pycocotools(evaluated((truth, found)), truth, found)
+
+
+def test_scenes_hold_what_they_are_to_hold(monkeypatch):
+    """Crowds, ignored areas and objects that compete change the numbers of these scenes."""
+    truth, found = scenes(1, 30, 20, 20)
+    stats = numbers(evaluated((truth, found)))
+    for change in (
+        {"is_crowd": np.zeros_like(truth["is_crowd"])},
+        {"areas": np.full_like(truth["areas"], 50.0**2)},
+    ):
+        assert numbers(evaluated(({**truth, **change}, found)))[:9] != stats[:9]
+    real = coco_matching.match_detections
+
+    def without_preference(*given, **flags):
+        taken = real(*given)
+        return np.repeat(taken[:, None], 4, axis=1) if flags else taken
+
+    monkeypatch.setattr(coco_matching, "match_detections", without_preference)
+    assert numbers(evaluated((truth, found)))[:9] != stats[:9]
+
+
+def test_constants_are_those_of_pycocotools():
+    params = Params("bbox")
+    assert params.areaRng == AREA_RANGES.tolist()
+    assert params.maxDets == [1, 10, coco_matching.MAX_DETECTIONS]
+
+
+def one(truth, found):
+    """One image of class 1, in COCO's format; detections by falling confidence."""
+    truth, found = (np.array([boxes], "float64") for boxes in (truth, found))
+    return (
+        {
+            "boxes": truth,
+            "labels": np.ones(truth.shape[:2], int),
+            "areas": truth[..., 2] * truth[..., 3],
+            "is_crowd": np.zeros(truth.shape[:2], bool),
+        },
+        {
+            "boxes": found,
+            "labels": np.ones(found.shape[:2], int),
+            "confidence": np.linspace(0.9, 0.1, found.shape[1])[None],
+        },
+    )
+
+
+def test_boxes_without_area():
+    boxes = [[3, 3, 0, 9], [3, 3, 9, 0], [3, 3, 0, 0], [0, 0, 8, 8]]
+    scene = one(boxes, boxes)
+    evaluation = evaluated(scene)
+    assert_equals_pycocotools(evaluation, *scene)
+    assert evaluation.result()["AR100"] == 0.25
+
+
+# Unions of 20 make IoUs of 9/20, 10/20, … 20/20: on each threshold, at several scales and places.
+@pytest.mark.parametrize("twentieths", range(9, 21))
+@pytest.mark.parametrize("scale", [1, 3, 7])
+def test_overlap_on_a_threshold(twentieths, scale):
+    start = 11 * scale
+    scene = one([[start, 0, 20 * scale, 5]], [[start, 0, twentieths * scale, 5]])
+    assert_equals_pycocotools(evaluated(scene), *scene)
+
+
+def test_many_detections_in_a_crowd():
+    truth, found = one(
+        [[0, 0, 100, 100], [200, 0, 50, 50]], [[9, 9, 20, 20]] * 4 + [[200, 0, 50, 50]]
+    )
+    truth["is_crowd"][0, 0] = True
+    evaluation = evaluated((truth, found))
+    assert_equals_pycocotools(evaluation, truth, found)
+    assert evaluation.result()["AP"] == pytest.approx(1)
+    assert evaluation.per_class()["num_truths"].tolist() == [0, 1, 0]
+
+
+def test_ignored_ground_truth_is_no_crowd():
+    truth, found = one(
+        [[0, 0, 40, 40], [200, 0, 50, 50]], [[0, 0, 40, 40]] * 2 + [[200, 0, 50, 50]]
+    )
+    truth["ignored"] = np.array([[True, False]])
+    # The first is neither right nor wrong, the second a false alarm before the third.
+    scores = evaluated((truth, found)).result()
+    assert (scores["AP"], scores["AR100"]) == (pytest.approx(0.5), 1)
+
+
+@pytest.fixture
+def scene():
+    return scenes(5, 12, 8, 15)
+
+
+def test_batches_are_as_good_as_one(scene):
+    expected = numbers(evaluated(scene))
+    order = np.argsort(scene[0]["image_ids"])
+    for size in (1, 5):
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        batches = [[taken(side, part) for side in scene] for part in parts]
+        np.testing.assert_allclose(numbers(evaluated(*batches)), expected, **EXACT)
+
+
+def test_parts_of_any_size_are_judged_alike(scene, monkeypatch):
+    expected = numbers(evaluated(scene))
+    monkeypatch.setattr("keras_cvx.metrics.detection_evaluation._TOGETHER", 1)
+    monkeypatch.setattr("keras_cvx.metrics.detection_pairs._AT_ONCE", 3)
+    monkeypatch.setattr(coco_matching, "_AT_ONCE", 100)
+    batches = [[taken(side, [image]) for side in scene] for image in range(12)]
+    np.testing.assert_allclose(numbers(evaluated(*batches)), expected, **EXACT)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_images_with_ids_changes_nothing(seed):
+    truth, found = scenes(seed)
+    order = np.random.default_rng(seed).permutation(len(truth["labels"]))
+    permuted = evaluated((taken(truth, order), taken(found, order)))
+    assert permuted.result() == evaluated((truth, found)).result()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_images_without_ids_changes_nothing_if_no_confidence_is_equal(seed):
+    truth, found = scenes(seed, ties=False)
+    del truth["image_ids"]
+    order = np.random.default_rng(seed).permutation(len(truth["labels"]))
+    permuted = evaluated((taken(truth, order), taken(found, order)))
+    assert permuted.result() == evaluated((truth, found)).result()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_permuted_classes_permute_the_table(seed):
+    truth, found = scenes(seed)
+    new = np.random.default_rng(seed).permutation(CLASSES)
+    renamed = [
+        {**side, "labels": np.where(side["labels"] < 0, -1, new[side["labels"]])}
+        for side in (truth, found)
+    ]
+    expected, permuted = evaluated((truth, found)), evaluated(renamed)
+    np.testing.assert_allclose(numbers(permuted), numbers(expected), **EXACT)
+    for name, values in expected.per_class().items():
+        np.testing.assert_array_equal(permuted.per_class()[name][new], values)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), with_ids=st.booleans())
+def test_merging_is_evaluating_at_once(seed, with_ids):
+    truth, found = scenes(seed)
+    if not with_ids:
+        del truth["image_ids"]
+    shards = [evaluated([taken(side, part) for side in (truth, found)])
+              for part in (slice(0, 1), slice(1, 4), slice(4, None))]  # fmt: skip
+    # As they come back from other processes.
+    shards = [pickle.loads(pickle.dumps(shard)) for shard in shards]  # noqa: S301
+    if with_ids:
+        shards = shards[::-1]
+    shards[0].merge_state(iter([evaluated(), *shards[1:]]))
+    expected = evaluated((truth, found))
+    assert shards[0].result() == expected.result()
+    np.testing.assert_array_equal(
+        shards[0].per_class()["num_truths"], expected.per_class()["num_truths"]
+    )
+
+
+def test_merging_leaves_the_other_as_it_was(scene):
+    other, evaluation = evaluated(scene), evaluated()
+    expected = other.result()
+    evaluation.merge_state([other])
+    evaluation.reset_state()
+    assert evaluation.result()["AP"] == -1
+    assert other.result() == expected
+
+
+def test_updates_after_a_result_count(scene):
+    evaluation = evaluated([taken(side, slice(0, 5)) for side in scene])
+    half = evaluation.result()
+    evaluation.update_state(*(taken(side, slice(5, None)) for side in scene))
+    assert evaluation.result() == evaluated(scene).result() != half
+
+
+def test_tensors_of_any_library(library, scene):
+    tensors = [{key: library(value.astype("float32" if value.dtype == float else value.dtype))
+                for key, value in side.items()} for side in scene]  # fmt: skip
+    arrays = [{key: value.astype("float32") if value.dtype == float else value
+               for key, value in side.items()} for side in scene]  # fmt: skip
+    assert evaluated(tensors).result() == evaluated(arrays).result()
+
+
+def test_lists_of_arrays(scene):
+    truth, found = scene
+    lists = []
+    for side in (truth, found):
+        rows = [np.flatnonzero(labels >= 0) for labels in side["labels"]]
+        lists.append({
+            key: value if key == "image_ids" else [v[r] for v, r in zip(value, rows, strict=True)]
+            for key, value in side.items()
+        })  # fmt: skip
+    assert min(map(len, lists[0]["labels"])) == 0
+    assert evaluated(lists).result() == evaluated(scene).result()
+    nested = [
+        {key: [np.asarray(v).tolist() for v in value] for key, value in side.items()}
+        for side in lists
+    ]
+    assert evaluated(nested).result() == evaluated(scene).result()
+
+
+@pytest.mark.parametrize("bounding_box_format", ["xyxy", "yxyx", "center_xywh"])
+def test_formats(scene, bounding_box_format):
+    other = COCOEvaluation(CLASSES, bounding_box_format=bounding_box_format)
+    other.update_state(*(
+        {**side, "boxes": convert(side["boxes"], "xywh", bounding_box_format, dtype="float64")}
+        for side in scene
+    ))  # fmt: skip
+    assert other.result() == evaluated(scene).result()
+
+
+def test_areas_are_those_of_the_boxes_unless_given(scene):
+    truth, found = scene
+    areas = truth["boxes"][..., 2] * truth["boxes"][..., 3]
+    without = {key: value for key, value in truth.items() if key != "areas"}
+    assert (
+        evaluated((without, found)).result()
+        == evaluated(({**truth, "areas": areas}, found)).result()
+    )
+
+
+def test_padding_may_hold_anything(scene):
+    expected = evaluated(scene).result()
+    for side in scene:
+        side["boxes"][side["labels"] < 0] = np.nan
+    scene[0]["areas"][scene[0]["labels"] < 0] = np.inf
+    scene[1]["confidence"][scene[1]["labels"] < 0] = np.nan
+    assert evaluated(scene).result() == expected
+
+
+def change(side, key, value, at=(1, 2)):
+    def to(scene):
+        scene[side]["labels"][at] = 1
+        scene[side][key] = scene[side][key].astype(float)
+        scene[side][key][at] = value
+
+    return to
+
+
+def shorten(side, key):
+    def to(scene):
+        scene[side][key] = scene[side][key][:, :-1]
+
+    return to
+
+
+@pytest.mark.parametrize(
+    ("to_worse", "message"),
+    [
+        (change(0, "labels", 3), r"`y_true\['labels'\]` must be integers from 0 to 2"),
+        (change(1, "labels", 9), "Received: 9.0 in row 2 of image 1, and 0 more such rows"),
+        (change(1, "labels", -2), r"`y_pred\['labels'\]` must be integers from 0 to 2"),
+        (change(1, "labels", 0.5), r"`y_pred\['labels'\]` must be integers"),
+        (change(1, "labels", np.nan), r"`y_pred\['labels'\]` must be integers"),
+        (change(1, "confidence", np.nan), r"`y_pred\['confidence'\]` must be numbers, not NaN"),
+        (change(0, "boxes", np.inf), r"`y_true\['boxes'\]` must be finite"),
+        (change(1, "boxes", np.nan), r"`y_pred\['boxes'\]` must be finite"),
+        (change(0, "areas", np.nan), r"`y_true\['areas'\]` must be finite"),
+        (change(0, "is_crowd", 2), r"`y_true\['is_crowd'\]` must be true or false"),
+        (shorten(0, "boxes"), "in image 0 8 rows of 'labels' and 7 of 'boxes'"),
+        (shorten(1, "confidence"), "14 of 'confidence'"),
+        (lambda scene: scene[1].pop("confidence"), r"`y_pred` must be a dictionary, and must have"),
+        (lambda scene: scene[0].update(boxes=np.zeros((12, 8, 5))), r"must be \(B, N, 4\)"),
+        (lambda scene: scene[0].update(boxes=[np.zeros((8, 5))] * 12), r"must be \(B, N, 4\)"),
+        (lambda scene: scene[0].update(areas=scene[0]["areas"][:3]), "3 of 'areas'"),
+        (lambda scene: scene[1].update(taken(scene[1], slice(3))), "12 images .* 3 in `y_pred`"),
+        (lambda scene: scene[0].update(image_ids=[3] * 12), r"each image once .* \[3"),
+        (lambda scene: scene[0].update(image_ids=[3]), r"must be \(12,\) integers"),
+    ],
+)  # fmt: skip
+def test_bad_input_changes_nothing(scene, to_worse, message):
+    before = [{**taken(side, slice(None))} for side in scenes(4, 3)]
+    before[0]["image_ids"] += 1000
+    evaluation = evaluated(before)
+    to_worse(scene)
+    with pytest.raises(ValueError, match=message):
+        evaluation.update_state(*scene)
+    assert evaluation.result() == evaluated(before).result()
+
+
+def test_packed_ground_truth_is_refused(scene):
+    with pytest.raises(ValueError, match="`y_true` must be a dictionary"):
+        evaluated((np.zeros((12, 3, 5)), scene[1]))
+
+
+def test_images_seen_before(scene):
+    evaluation = evaluated(scene)
+    with pytest.raises(ValueError, match="each image once"):
+        evaluation.update_state(*scene)
+    with pytest.raises(ValueError, match="each image once"):
+        evaluation.merge_state([evaluated(scene)])
+    del scene[0]["image_ids"]
+    with pytest.raises(ValueError, match="for every image or for none"):
+        evaluation.update_state(*scene)
+
+
+@pytest.mark.parametrize(
+    "other", [COCOEvaluation(CLASSES), COCOEvaluation(4, bounding_box_format="xywh"), 3]
+)
+def test_merging_with_another_kind(other):
+    with pytest.raises(ValueError, match="`others` must be evaluations of the same class and arg"):
+        evaluated().merge_state([other])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "`num_classes`"),
+        ({"num_classes": 2, "bounding_box_format": "coco"}, "`bounding_box_format`"),
+        ({"num_classes": 2, "bounding_box_format": "rel_xyxy"}, "must be in pixels"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        COCOEvaluation(**arguments)
