@@ -2,5 +2,6 @@
 
 from keras_cvx.metrics.coco_evaluation import COCOEvaluation
 from keras_cvx.metrics.mean_average_precision import MeanAveragePrecision
+from keras_cvx.metrics.pascal_voc_evaluation import PascalVOCEvaluation
 
-__all__ = ["COCOEvaluation", "MeanAveragePrecision"]
+__all__ = ["COCOEvaluation", "MeanAveragePrecision", "PascalVOCEvaluation"]
