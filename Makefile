@@ -48,7 +48,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 # The peers of the benchmarks.
 $(VENV)/.bench: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet -c constraints.txt keras-cv keras-hub
+	$(BIN)/python -m pip install --quiet -c constraints.txt keras-cv keras-hub faster-coco-eval
 	touch $@
 
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt

@@ -135,7 +135,8 @@ def _columns(source, name, required, optional=()):
             f"`{name}` must be a dictionary, and must have the keys {sorted(required)}. "
             f"Received: {what}"
         )
-    columns, lengths = {}, {}
+    columns: dict = {}
+    lengths = {}
     for key in (*required, *optional):
         columns[key] = None
         if source.get(key) is not None:

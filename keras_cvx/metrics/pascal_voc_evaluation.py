@@ -117,7 +117,7 @@ class PascalVOCEvaluation(DetectionEvaluation):
 
     def __init__(self, num_classes, *, iou_threshold=0.5, bounding_box_format="xyxy"):
         super().__init__(num_classes, bounding_box_format=bounding_box_format)
-        if not isinstance(iou_threshold, numbers.Real) or not 0 < iou_threshold <= 1:
+        if not isinstance(iou_threshold, numbers.Real) or not 0 < float(iou_threshold) <= 1:
             raise ValueError(
                 "`iou_threshold` must be a number above 0 and at most 1. "
                 f"Received: iou_threshold={iou_threshold!r}"
