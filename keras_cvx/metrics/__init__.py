@@ -1,6 +1,8 @@
-"""Metrics: pure functions over explicit state, and the Keras classes over them."""
+"""Metrics: pure functions over explicit state, and the classes over them."""
 
 from keras_cvx.metrics.box_iou import BoxIoU
+from keras_cvx.metrics.coco_evaluation import COCOEvaluation
 from keras_cvx.metrics.mean_average_precision import MeanAveragePrecision
+from keras_cvx.metrics.pascal_voc_evaluation import PascalVOCEvaluation
 
-__all__ = ["BoxIoU", "MeanAveragePrecision"]
+__all__ = ["BoxIoU", "COCOEvaluation", "MeanAveragePrecision", "PascalVOCEvaluation"]

@@ -7,15 +7,12 @@ import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
+from keras_cvx.metrics.average_precision import IOU_THRESHOLDS, average_precision
 from keras_cvx.ops.arguments import check_integers, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 from keras_cvx.ops.iou import pairwise_iou
 from keras_cvx.ops.matching import match_detections
-
-# As pycocotools computes them, to the last bit: which of two equal ratios passes depends on it.
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
 
 def _float32_threshold(threshold):
@@ -49,36 +46,6 @@ def hits_of(truth_boxes, truth_labels, boxes, labels):
     taken = match_detections(pairwise_iou(boxes, truth_boxes), labels, truth_labels, _THRESHOLDS)
     bits = ops.convert_to_tensor(_BITS[:, None], "int32")
     return ops.sum(ops.cast(taken >= 0, "int32") * bits, axis=1)
-
-
-def average_precision(confidence, labels, hits, num_truths):
-    """COCO's AP of every class and IoU threshold, in float64.
-
-    Args:
-        confidence: Array `(D,)` of all detections of all images, image after image.
-        labels: Integer array `(D,)`.
-        hits: Boolean array `(D, T)`.
-        num_truths: Integer array `(C,)`, the number of ground truths of each class.
-
-    Returns:
-        Float64 array `(C, T)` in `[0, 1]`; NaN for a class without ground truth.
-
-    Reference:
-        Lin et al. 2014, Microsoft COCO; the `accumulate` of its evaluation code: precision made
-        monotone and read at 101 recalls.
-    """
-    result = np.full((len(num_truths), hits.shape[1]), np.nan)
-    order = np.argsort(-confidence, kind="stable")
-    labels, hits = labels[order], hits[order]
-    for label in np.flatnonzero(num_truths):
-        right = np.cumsum(hits[labels == label], axis=0, dtype=np.float64)
-        recall = right / num_truths[label]
-        precision = right / (np.arange(1, len(right) + 1)[:, None] + np.spacing(1))
-        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        for t in range(hits.shape[1]):
-            place = np.searchsorted(recall[:, t], RECALL_THRESHOLDS, side="left")
-            result[label, t] = np.append(precision[:, t], 0.0)[place].mean()
-    return result
 
 
 @plugins.register("MeanAveragePrecision", kind="metric")

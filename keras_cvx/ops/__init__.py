@@ -11,7 +11,7 @@ from keras_cvx.ops.boxes import FORMATS, area, clip, convert
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
-from keras_cvx.ops.matching import match_detections
+from keras_cvx.ops.matching import ignored_detections, match_detections
 from keras_cvx.ops.nms import non_max_suppression
 from keras_cvx.ops.regions import crop_and_resize, roi_align
 from keras_cvx.ops.resizing import pad, resize
@@ -33,6 +33,7 @@ __all__ = [
     "elementwise_iou",
     "encode_distances",
     "encode_places",
+    "ignored_detections",
     "image_size",
     "match_detections",
     "near_cells",

@@ -91,7 +91,7 @@ def check_format(bounding_box_format):
     return bounding_box_format
 
 
-def convert(boxes, source, target, *, height=None, width=None):
+def convert(boxes, source, target, *, height=None, width=None, dtype="float32"):
     """Boxes in another format; NumPy arrays and tensors of any library stay what they are.
 
     Args:
@@ -103,9 +103,11 @@ def convert(boxes, source, target, *, height=None, width=None):
         height: Height of the image in pixels, needed where exactly one format is relative: a
             number, or a tensor that broadcasts with `(...)`.
         width: Width of the image in pixels, likewise.
+        dtype: Type of the result. Float64 is for NumPy arrays that must equal, to the last bit,
+            what others compute in it.
 
     Returns:
-        Float32 tensor `(..., 4)` in the format `target`.
+        Tensor `(..., 4)` of `dtype` in the format `target`.
 
     Raises:
         ValueError: If a format is unknown, the image's size is needed and missing, or the last
@@ -116,7 +118,7 @@ def convert(boxes, source, target, *, height=None, width=None):
         [[1.0, 2.0, 4.0, 6.0]]
     """
     xp = namespace(boxes, height, width)
-    boxes = xp.cast(xp.convert_to_tensor(boxes), "float32")
+    boxes = xp.cast(xp.convert_to_tensor(boxes), dtype)
     check_boxes(boxes, "boxes")
     if check_format(source) == check_format(target):
         return boxes
@@ -129,7 +131,7 @@ def convert(boxes, source, target, *, height=None, width=None):
                 f"Boxes in {source!r} become {target!r} only with the image's `height` and "
                 f"`width`. Received: height={height}, width={width}"
             )
-        sides = [xp.cast(xp.convert_to_tensor(side), "float32") for side in (width, height)]
+        sides = [xp.cast(xp.convert_to_tensor(side), dtype) for side in (width, height)]
         corners = [
             corner * side if relative[0] else corner / side
             for corner, side in zip(corners, sides * 2, strict=True)

@@ -1,75 +1,171 @@
 """Which detections hit which ground truth, as COCO counts it."""
 
+import numpy as np
 from keras import ops
 
+from keras_cvx.ops._arrays import namespace
 from keras_cvx.ops.arguments import shapes_agree
 
+# Of pycocotools: an overlap that rounding keeps below 1 still reaches a threshold of 1.
+_HIGHEST = 1.0 - 1e-10
 
-def match_detections(overlaps, labels, truth_labels, iou_thresholds):
+
+def match_detections(
+    overlaps, labels, truth_labels, iou_thresholds, *, ignored=None, is_crowd=None
+):
     """Greedy matching of each image's detections to its ground truth, at several thresholds.
 
     In order of confidence each detection takes the free ground truth of its class with the highest
-    overlap that reaches the threshold; of equal ones the last, as pycocotools does.
+    overlap that reaches the threshold; of equal ones the last, as pycocotools does. An ignored one
+    is taken only where no other is within reach, however high its overlap. A crowd may be taken
+    any number of times.
 
     Args:
-        overlaps: Float tensor `(B, K, N)`, IoU of each detection with each ground truth; the
-            detections are sorted by falling confidence.
+        overlaps: Float tensor `(B, K, N)` in `[0, 1]`, IoU of each detection with each ground
+            truth, or the share of the detection that a crowd covers; the detections are sorted by
+            falling confidence. If all arguments are NumPy arrays or lists, they are compared in
+            float64 on the host, else in float32 on the backend of Keras.
         labels: Integer tensor `(B, K)`, classes of the detections; −1 in padded rows.
         truth_labels: Integer tensor `(B, N)`, classes of the ground truth; −1 in padded rows.
         iou_thresholds: Float tensor `(T,)` in `(0, 1]`.
+        ignored: Boolean tensor `(B, N)`, or `(B, A, N)` for A ranges of area that are matched at
+            once: the ground truth that makes its detection neither right nor wrong. None for none.
+        is_crowd: Boolean tensor `(B, N)`. None for none. COCO ignores its crowds: they are to be
+            set in `ignored` too.
 
     Returns:
-        Int32 tensor `(B, T, K)`: the index of the ground truth that the detection takes, or −1.
+        Int32 tensor `(B, T, K)`, or `(B, A, T, K)`: the index of the ground truth that the
+        detection takes, or −1. A NumPy array if all arguments are.
 
     Raises:
         ValueError: If the shapes do not go together, or K is unknown when the step is traced. N may
             be unknown, and turn out to be 0.
 
     Example:
-        >>> taken = match_detections([[[0.75], [0.5]]], [[3, 3]], [[3]], [0.5])
-        >>> ops.convert_to_numpy(taken).tolist()
+        >>> match_detections([[[0.75], [0.5]]], [[3, 3]], [[3]], [0.5]).tolist()
         [[[0, -1]]]
 
     Reference:
         Lin et al. 2014, Microsoft COCO; the `evaluateImg` of its evaluation code.
     """
-    overlaps = ops.cast(ops.convert_to_tensor(overlaps), "float32")
-    labels = ops.cast(ops.convert_to_tensor(labels), "int32")
-    truth_labels = ops.cast(ops.convert_to_tensor(truth_labels), "int32")
-    thresholds = ops.cast(ops.convert_to_tensor(iou_thresholds), "float32")
-    _check_shapes(overlaps.shape, labels.shape, truth_labels.shape, thresholds.shape)
-    thresholds = thresholds[:, None]  # (T, 1)
+    given = overlaps, labels, truth_labels, iou_thresholds, ignored, is_crowd
+    xp, numbers = _library(*given)
+    overlaps, thresholds = (_array(xp, x, numbers) for x in (overlaps, iou_thresholds))
+    labels, truth_labels = (_array(xp, x, "int32") for x in (labels, truth_labels))
+    ignored, is_crowd = (x if x is None else _array(xp, x, "bool") for x in (ignored, is_crowd))
+    _check_shapes(*(getattr(x, "shape", None) for x in (
+        overlaps, labels, truth_labels, thresholds, ignored, is_crowd
+    )))  # fmt: skip
+    thresholds = xp.minimum(thresholds, _array(xp, _HIGHEST, numbers))[:, None]  # (T, 1)
+    ranges = ignored is not None and len(ignored.shape) == 3
     if truth_labels.shape[1] is None:
         # Perhaps no ground truth at all: one padded row more, so that there is a highest overlap.
-        overlaps = ops.pad(overlaps, ((0, 0), (0, 0), (0, 1)))
-        truth_labels = ops.pad(truth_labels, ((0, 0), (0, 1)), constant_values=-1)
-    detections, truths = overlaps.shape[1], ops.shape(truth_labels)[1]
-    same = ops.logical_and(labels[:, :, None] == truth_labels[:, None], labels[:, :, None] >= 0)
-    # Comparable with no threshold, so that other classes and padding are out of reach.
-    overlaps = ops.where(same, overlaps, ops.full_like(overlaps, -1.0))
-    nothing = ops.repeat(ops.full_like(labels, -1)[:, None], thresholds.shape[0], axis=1)
+        overlaps = xp.pad(overlaps, ((0, 0), (0, 0), (0, 1)))
+        truth_labels = xp.pad(truth_labels, ((0, 0), (0, 1)), constant_values=-1)
+        ignored = ignored if ignored is None else _one_more(xp, ignored)
+        is_crowd = is_crowd if is_crowd is None else _one_more(xp, is_crowd)
+    detections, truths = overlaps.shape[1], xp.shape(truth_labels)[1]
+    same = xp.logical_and(labels[:, :, None] == truth_labels[:, None], labels[:, :, None] >= 0)
+    # Comparable with no threshold, so that other classes and padding are out of reach. Reversed,
+    # so that the first of the highest is the last of the given order.
+    overlaps = xp.flip(xp.where(same, overlaps, xp.full_like(overlaps, -1.0)), axis=-1)
+    nothing = xp.repeat(xp.full_like(labels, -1)[:, None], thresholds.shape[0], axis=1)
+    if ranges:
+        nothing = xp.repeat(nothing[:, None], ignored.shape[1], axis=1)
     if 0 in (detections, truth_labels.shape[1]):
         return nothing
-    places = ops.arange(truths)
+    places = xp.flip(xp.arange(truths), axis=0)
+    # Each is (B, T, N), or (B, A, T, N), with ones where it does not depend on the axis.
+    before = (slice(None), None, None) if ranges else (slice(None), None)
+    if ignored is not None:
+        regular = xp.flip(xp.logical_not(xp.expand_dims(ignored, -2)), axis=-1)
+    if is_crowd is not None:
+        again = xp.flip(is_crowd, axis=-1)[before]
+
+    def turn(k, free):
+        """What is free after the k-th detection, and what it takes `(B, T)`, or `(B, A, T)`."""
+        overlap = xp.take(overlaps, k, axis=1)[before]
+        reached = xp.logical_and(free, overlap >= thresholds)
+        within_reach = xp.any(reached, axis=-1)
+        if ignored is not None:
+            preferred = xp.logical_and(reached, regular)
+            any_preferred = xp.any(preferred, axis=-1, keepdims=True)
+            reached = xp.where(any_preferred, preferred, reached)
+        best = xp.where(reached, overlap, xp.full_like(overlap, -1.0))
+        choice = truths - 1 - _array(xp, xp.argmax(best, axis=-1), "int32")
+        choice = xp.where(within_reach, choice, xp.full_like(choice, -1))
+        left = places != choice[..., None]
+        if is_crowd is not None:
+            left = xp.logical_or(left, again)
+        return xp.logical_and(free, left), choice
+
+    everywhere = xp.ones_like(truth_labels, dtype="bool")[before]
+    free = xp.logical_and(nothing[..., :1] < 0, everywhere)
+    if xp is np:
+        for k in range(detections):
+            free, nothing[..., k] = turn(k, free)
+        return nothing
 
     def step(k, state):
-        free, taken = state
-        overlap = ops.expand_dims(ops.take(overlaps, k, axis=1), 1)  # (B, 1, N)
-        reached = ops.logical_and(free, overlap >= thresholds)  # (B, T, N)
-        best = ops.where(reached, overlap, ops.full_like(overlap, -1.0))
-        # The last of the highest: argmax of the reversed row.
-        choice = truths - 1 - ops.cast(ops.argmax(ops.flip(best, axis=-1), axis=-1), "int32")
-        choice = ops.where(ops.any(reached, axis=-1), choice, ops.full_like(choice, -1))
-        free = ops.logical_and(free, places != choice[..., None])
-        now = ops.arange(detections) == k
-        return free, ops.where(now, choice[..., None], taken)
+        free, choice = turn(k, state[0])
+        return free, ops.where(ops.arange(detections) == k, choice[..., None], state[1])
 
-    everywhere = ops.ones_like(truth_labels[:, None], dtype="bool")  # (B, 1, N)
-    free = ops.logical_and(nothing[..., :1] < 0, everywhere)
     return ops.fori_loop(0, detections, step, (free, nothing))[1]
 
 
-def _check_shapes(overlaps, labels, truth_labels, thresholds):
+def ignored_detections(taken, ignored, outside=None):
+    """Which detections are neither right nor wrong.
+
+    A detection is ignored if the ground truth that it takes is, or if it takes none and its own
+    area lies outside the range.
+
+    Args:
+        taken: Integer tensor `(B, T, K)`, or `(B, A, T, K)` for A ranges of area, from
+            `match_detections`.
+        ignored: Boolean tensor `(B, N)`, or `(B, A, N)`, as it was given to `match_detections`.
+        outside: Boolean tensor `(B, K)`, or `(B, A, K)`: whether the detection's area is out of the
+            range. None for none.
+
+    Returns:
+        Boolean tensor in the shape of `taken`.
+
+    Example:
+        >>> ignored_detections([[[0, -1, 1, -1]]], [[False, True]]).tolist()
+        [[[False, False, True, False]]]
+
+    Reference:
+        Lin et al. 2014, Microsoft COCO; the `evaluateImg` of its evaluation code.
+    """
+    xp, _ = _library(taken, ignored, outside)
+    taken = _array(xp, taken, "int32")
+    # One more place, for those that take nothing.
+    ignored = _one_more(xp, _array(xp, ignored, "bool"))
+    truths = xp.shape(ignored)[-1] - 1
+    none = taken < 0
+    place = xp.where(none, xp.full_like(taken, truths), taken)
+    result = xp.take_along_axis(xp.expand_dims(ignored, -2), place, axis=-1)
+    if outside is None:
+        return result
+    outside = xp.expand_dims(_array(xp, outside, "bool"), -2)
+    return xp.logical_or(result, xp.logical_and(none, outside))
+
+
+def _library(*arrays):
+    """NumPy or `keras.ops`, and the type of its floats; one of its functions has no third."""
+    host = namespace(*arrays) is namespace()
+    return (np, "float64") if host else (ops, "float32")
+
+
+def _array(xp, x, dtype):
+    return np.asarray(x, dtype) if xp is np else ops.cast(ops.convert_to_tensor(x), dtype)
+
+
+def _one_more(xp, flags):
+    """Flags of one row more, which is False."""
+    return xp.pad(flags, ((0, 0),) * (len(flags.shape) - 1) + ((0, 1),))
+
+
+def _check_shapes(overlaps, labels, truth_labels, thresholds, ignored, is_crowd):
     received = (
         f"Received: overlaps {tuple(overlaps)}, labels {tuple(labels)}, "
         f"truth_labels {tuple(truth_labels)}, iou_thresholds {tuple(thresholds)}"
@@ -85,6 +181,15 @@ def _check_shapes(overlaps, labels, truth_labels, thresholds):
             "`overlaps` must be (B, K, N), `labels` (B, K), `truth_labels` (B, N) and "
             f"`iou_thresholds` (T,). {received}"
         )
+    for name, shape in (("ignored", ignored), ("is_crowd", is_crowd)):
+        if shape is None or shapes_agree(shape, truth_labels):
+            continue
+        areas = name == "ignored" and len(shape) == 3
+        if not areas or not shapes_agree(shape, (truth_labels[0], shape[1], truth_labels[1])):
+            raise ValueError(
+                f"`{name}` must be (B, N){', or (B, A, N)' if name == 'ignored' else ''}, of the B "
+                f"and N of `truth_labels`. {received}, {name} {tuple(shape)}"
+            )
     if labels[1] is None:
         raise ValueError(
             "The number K of detections must be known when the step is traced. "

@@ -44,6 +44,38 @@ def test_letterbox(tmp_path, capsys):
     assert f"The picture is {tmp_path / 'letterbox.png'}" in capsys.readouterr().out
 
 
+def test_evaluate_detections(tmp_path, capsys):
+    from PIL import Image
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    main = load("evaluate_detections").main
+    first = main(["--output", str(tmp_path / "first")])
+    files = [str(tmp_path / "first" / name) for name in ("ground_truth.json", "detections.json")]
+    capsys.readouterr()
+    assert main([*files, "--output", str(tmp_path / "second")]) == first
+    printed = capsys.readouterr().out.splitlines()
+    picture = tmp_path / "second" / "precision_recall.png"
+    assert printed[12:] == [f"The picture is {picture}."]
+    with Image.open(picture) as image:
+        assert np.asarray(image.convert("L")).std() > 20  # something is drawn
+
+    ground = COCO(files[0])
+    evaluation = COCOeval(ground, ground.loadRes(files[1]), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    capsys.readouterr()
+    evaluation.summarize()
+    assert printed[:12] == capsys.readouterr().out.splitlines()
+    assert list(first.values()) == pytest.approx(evaluation.stats.tolist(), abs=1e-9)
+    assert min(first.values()) > 0.1
+
+
+def test_evaluate_detections_wants_both_files_or_none(tmp_path):
+    with pytest.raises(SystemExit):
+        load("evaluate_detections").main(["truth.json", "--output", str(tmp_path)])
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_tested(path):
     assert f"def test_{path.stem}(" in Path(__file__).read_text(encoding="utf-8")

@@ -70,6 +70,14 @@ def test_sizes_of_each_image():
     assert ops.convert_to_numpy(got).tolist() == [[[1, 2, 2, 4]], [[3, 4, 6, 8]]]
 
 
+def test_float64_is_kept_to_the_last_bit():
+    boxes = np.array([[0.1, 0.2, 0.7, 0.9]])
+    corners = convert(boxes, "xywh", "xyxy", dtype="float64")
+    assert corners.tolist() == [[0.1, 0.2, 0.1 + 0.7, 0.2 + 0.9]]
+    assert convert(boxes, "xywh", "xyxy").dtype == "float32"
+    assert convert(boxes, "xywh", "xywh", dtype="float64").tolist() == boxes.tolist()
+
+
 def test_area_of_swapped_corners_is_zero():
     got = area([[0, 0, 4, 2], [4, 0, 0, 2], [0, 2, 4, 0], [4, 2, 0, 0]])
     assert ops.convert_to_numpy(got).tolist() == [8, 0, 0, 0]

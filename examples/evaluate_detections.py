@@ -1,0 +1,191 @@
+"""
+Evaluate a file of detections
+=============================
+
+A file of ground truth and one of detections, both as COCO has them, give COCO's twelve numbers, as
+pycocotools prints them, and the curves of precision over recall. Without files a small pair is
+written first.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import keras_cvx as cvx
+
+# %%
+# The files name images and categories by numbers of their own. The evaluation wants labels from 0
+# on, and one array for each image; boxes stay as they are, ``x, y, width, height``.
+
+
+def rows_by_image(annotations, image_ids):
+    rows = {image: [] for image in image_ids}
+    for annotation in annotations:
+        rows[annotation["image_id"]].append(annotation)
+    return rows.values()
+
+
+def read(ground_truth, detections):
+    """Both sides as ``update_state`` takes them, and the names of the classes."""
+    truth = json.loads(Path(ground_truth).read_text("utf-8"))
+    categories = sorted(truth["categories"], key=lambda category: category["id"])
+    label_of = {category["id"]: label for label, category in enumerate(categories)}
+    image_ids = [image["id"] for image in truth["images"]]
+
+    def columns(annotations, **keys):
+        rows = rows_by_image(annotations, image_ids)
+        sides = {
+            "boxes": [[row["bbox"] for row in image] for image in rows],
+            "labels": [[label_of[row["category_id"]] for row in image] for image in rows],
+        }
+        return sides | {
+            ours: [[row.get(theirs, 0) for row in image] for image in rows]
+            for ours, theirs in keys.items()
+        }
+
+    y_true = columns(truth["annotations"], areas="area", is_crowd="iscrowd")
+    y_true["image_ids"] = image_ids
+    found = json.loads(Path(detections).read_text("utf-8"))
+    names = [category["name"] for category in categories]
+    return y_true, columns(found, confidence="score"), names
+
+
+# %%
+# The twelve numbers, line by line as pycocotools prints them.
+
+
+def summary(scores):
+    lines = []
+    for name, score in scores.items():
+        precision = name.startswith("AP")
+        title = "Average Precision  (AP)" if precision else "Average Recall     (AR)"
+        rest = name[2:]
+        threshold = f"0.{rest}" if rest in ("50", "75") else "0.50:0.95"
+        area = {"s": "small", "m": "medium", "l": "large"}.get(rest, "all")
+        most = rest if rest in ("1", "10") else "100"
+        lines.append(
+            f" {title} @[ IoU={threshold:<9} | area={area:>6} | maxDets={most:>3} ] = {score:0.3f}"
+        )
+    return "\n".join(lines)
+
+
+# %%
+# The curves: all classes together, the stricter the threshold the paler, and each class at the
+# threshold of 0.5.
+
+
+def draw(evaluation, class_names):
+    curves, table = evaluation.precision_recall(), evaluation.per_class()
+    recall, precision = curves["recall"], curves["precision"]
+    present = np.flatnonzero(table["num_truths"])
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for t, threshold in enumerate(np.linspace(0.5, 0.95, 10)):
+        values = precision[present, t].mean(0)
+        left.plot(
+            recall, values, color=(0.0, 0.25, 0.55, 1 - 0.085 * t),
+            label=f"{threshold:.2f}: {values.mean():.3f}",
+        )  # fmt: skip
+    left.set(title="Mean of the classes", xlabel="recall", ylabel="precision")
+    # Shades tell no more than some ten classes apart; the worst are the ones to look at.
+    worst = present[np.argsort(table["AP50"][present], kind="stable")][:10]
+    for label in sorted(worst):
+        right.plot(
+            recall, precision[label, 0], linewidth=1.4,
+            label=f"{class_names[label]}: {table['AP50'][label]:.3f}",
+        )  # fmt: skip
+    title = "Each class" if len(worst) == len(present) else "The ten classes of lowest AP"
+    right.set(title=f"{title}, at IoU 0.50", xlabel="recall")
+    for axes, name in ((left, "IoU: AP"), (right, "class: AP")):
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(title=name, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+# %%
+# A pair of files, for want of others: the digits of some scenes, shaken, some of them confused or
+# missed, and false alarms.
+
+
+def write_pair(folder, num_scenes=200):
+    scenes = cvx.datasets.digit_scenes(num_scenes, split="test", size=288)
+    boxes = cvx.ops.convert(scenes["bounding_boxes"]["boxes"], "xyxy", "xywh").tolist()
+    labels = scenes["bounding_boxes"]["labels"].tolist()
+    rng = np.random.default_rng(0)
+    annotations, detections = [], []
+
+    def detect(image, box, label, score):
+        box = [round(float(x), 2) for x in box]
+        score = round(float(np.clip(score, 0, 1)), 4)
+        detections.append(
+            {"image_id": image, "category_id": label + 1, "bbox": box, "score": score}
+        )
+
+    for image, (of_image, labels_of_image) in enumerate(zip(boxes, labels, strict=True)):
+        for box, label in zip(of_image, labels_of_image, strict=True):
+            if label < 0:
+                continue
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": image, "category_id": label + 1,
+                "bbox": box, "area": box[2] * box[3], "iscrowd": int(rng.uniform() < 0.02),
+            })  # fmt: skip
+            for _ in range(rng.choice([0, 1, 2], p=[0.08, 0.8, 0.12])):
+                shake = rng.exponential(0.05)
+                moved = box + shake * rng.normal(size=4) * np.tile(box[2:], 2)
+                seen = label if rng.uniform() < 0.9 else int(rng.integers(10))
+                detect(
+                    image,
+                    moved,
+                    seen,
+                    0.85 - 2 * shake - 0.3 * (seen != label) + rng.normal(0, 0.1),
+                )
+        for _ in range(rng.poisson(1.5)):
+            box = [*rng.uniform(0, 200, 2), *rng.uniform(20, 90, 2)]
+            detect(image, box, int(rng.integers(10)), rng.normal(0.3, 0.15))
+    truth = {
+        "images": [
+            {"id": i, "file_name": f"{i:06}.png", "width": 288, "height": 288}
+            for i in range(num_scenes)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": i + 1, "name": n} for i, n in enumerate(cvx.datasets.DIGIT_NAMES)],
+    }
+    files = folder / "ground_truth.json", folder / "detections.json"
+    for file, content in zip(files, (truth, detections), strict=True):
+        file.write_text(json.dumps(content), "utf-8")
+    print(f"Written: {files[0]} and {files[1]}.")
+    return files
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ground_truth", type=Path, nargs="?", help="COCO's file of annotations")
+    parser.add_argument("detections", type=Path, nargs="?", help="COCO's file of results")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
+    options = parser.parse_args(arguments)
+    if (options.ground_truth is None) != (options.detections is None):
+        parser.error("give both files or none")
+    options.output.mkdir(parents=True, exist_ok=True)
+    files = options.ground_truth, options.detections
+    if None in files:
+        files = write_pair(options.output)
+
+    y_true, y_pred, class_names = read(*files)
+    evaluation = cvx.metrics.COCOEvaluation(len(class_names), bounding_box_format="xywh")
+    evaluation.update_state(y_true, y_pred)
+    scores = evaluation.result()
+    print(summary(scores))
+
+    picture = options.output / "precision_recall.png"
+    draw(evaluation, class_names).savefig(picture, dpi=120)
+    print(f"The picture is {picture}.")
+    return scores
+
+
+if __name__ == "__main__":
+    main()
