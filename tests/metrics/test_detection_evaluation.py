@@ -89,6 +89,20 @@ def test_lists_of_arrays(scene):
     assert evaluated(nested).result() == evaluated(scene).result()
 
 
+def test_ragged_tensors(scene):
+    tf = pytest.importorskip("tensorflow")
+    ragged = []
+    for side in scene:
+        kept = side["labels"] >= 0
+        rows = {key: value[kept] for key, value in side.items() if key != "image_ids"}
+        ragged.append({
+            key: tf.RaggedTensor.from_row_lengths(value, kept.sum(-1))
+            for key, value in rows.items()
+        })  # fmt: skip
+    ragged[0]["image_ids"] = tf.constant(scene[0]["image_ids"])
+    assert evaluated(ragged).result() == evaluated(scene).result()
+
+
 def test_arrays_may_be_used_again(scene):
     expected = evaluated(scene).result()
     evaluation = evaluated(scene)
