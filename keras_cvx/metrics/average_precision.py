@@ -28,29 +28,3 @@ def interpolated_precision(ranks, num_truths):
     precision = np.maximum.accumulate((right / (ranks + np.spacing(1)))[::-1])[::-1]
     place = np.searchsorted(right / num_truths, RECALL_THRESHOLDS, side="left")
     return np.append(precision, 0.0)[place]
-
-
-def average_precision(confidence, labels, hits, num_truths):
-    """COCO's AP of every class and IoU threshold, in float64.
-
-    Args:
-        confidence: Array `(D,)` of all detections of all images, image after image.
-        labels: Integer array `(D,)`.
-        hits: Boolean array `(D, T)`.
-        num_truths: Integer array `(C,)`, the number of ground truths of each class.
-
-    Returns:
-        Float64 array `(C, T)` in `[0, 1]`; NaN for a class without ground truth.
-
-    Reference:
-        Lin et al. 2014, Microsoft COCO; the `accumulate` of its evaluation code.
-    """
-    result = np.full((len(num_truths), hits.shape[1]), np.nan)
-    order = np.argsort(-confidence, kind="stable")
-    labels, hits = labels[order], hits[order]
-    for label in np.flatnonzero(num_truths):
-        of_class = hits[labels == label]
-        for t in range(hits.shape[1]):
-            ranks = np.flatnonzero(of_class[:, t]) + 1
-            result[label, t] = interpolated_precision(ranks, num_truths[label]).mean()
-    return result

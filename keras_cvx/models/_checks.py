@@ -51,19 +51,6 @@ def agreeing_part(part, kind, **settings):
     return made
 
 
-def check_room(metrics, images):
-    """Raises before the work, and not after it, if a metric has no room for the images."""
-    count = len(images) if hasattr(images, "shape") else 0
-    for metric in metrics:
-        if count > getattr(metric, "max_images", count):
-            raise ValueError(
-                f"`max_images` of the metric {metric.name!r} must be at least the number of "
-                f"images to evaluate. Received: max_images={metric.max_images}, and {count} "
-                "images. Compile with `metrics=[keras_cvx.metrics.MeanAveragePrecision("
-                f"num_classes, max_images={count})]`, for instance."
-            )
-
-
 def check_preprocessing(layer):
     """Raises if a layer, where there is one, does not tell how it moves an image."""
     if layer is None:

@@ -19,7 +19,6 @@ from keras_cvx.models._checks import (
     check_image_shape,
     check_preprocessing,
     check_registered,
-    check_room,
     check_weights,
     checked_truth,
     image_weights,
@@ -239,8 +238,7 @@ class GridDetector(keras.Model):
         Raises:
             ValueError: If the arrays are not of this structure; if a label is out of range, or a
                 box is not finite, has its corners swapped or leaves its image; the message names
-                the image and the row. Or if there are more images to validate on than a metric
-                has room for.
+                the image and the row.
         """
         if class_weight is not None:
             raise ValueError(
@@ -249,13 +247,11 @@ class GridDetector(keras.Model):
             )
         y = self._checked_truth(x, y)
         check_weights(kwargs.get("sample_weight"))
-        held_out = x if kwargs.get("validation_split") else None
         if isinstance(validation_data, (tuple, list, dict)):
             held_out, *rest = keras.utils.unpack_x_y_sample_weight(validation_data)
             rest[0] = self._checked_truth(held_out, rest[0])
             check_weights(rest[1])
             validation_data = (held_out, *rest)
-        check_room(self.detection_metrics, held_out)
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, return_dict=False, **kwargs):
@@ -273,7 +269,6 @@ class GridDetector(keras.Model):
         """
         y = self._checked_truth(x, y)
         check_weights(kwargs.get("sample_weight"))
-        check_room(self.detection_metrics, x)
         logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         for metric in self.detection_metrics:
             result = metric.result()
@@ -347,7 +342,7 @@ class GridDetector(keras.Model):
         return self.get_metrics_result()
 
     def get_metrics_result(self):
-        # The detections' metrics are read once, by `evaluate`: their results need the host.
+        # The detections' metrics are read once, by `evaluate`: not all can be read in a graph.
         late = {id(metric) for metric in self.detection_metrics}
         return {m.name: m.result() for m in self.metrics if id(m) not in late}
 

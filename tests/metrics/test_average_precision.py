@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import Params
@@ -7,7 +6,6 @@ from pycocotools.cocoeval import Params
 from keras_cvx.metrics.average_precision import (
     IOU_THRESHOLDS,
     RECALL_THRESHOLDS,
-    average_precision,
     interpolated_precision,
 )
 
@@ -36,14 +34,3 @@ def test_equals_the_definition(right, missed):
     precision = interpolated_precision(np.flatnonzero(right) + 1, num_truths)
     np.testing.assert_allclose(precision, reference(right, num_truths), rtol=0, atol=1e-12)
     assert (np.diff(precision) <= 0).all()
-
-
-def test_each_class_and_threshold_has_its_own():
-    confidence, labels = np.array([0.2, 0.9, 0.5, 0.7]), np.array([2, 0, 2, 2])
-    hits = np.array([[True, False], [True, True], [False, True], [True, False]])
-    result = average_precision(confidence, labels, hits, np.array([1, 0, 2]))
-    assert result[0] == pytest.approx(1)
-    assert np.isnan(result[1]).all()
-    # By confidence: the last, the third, the first.
-    expected = [np.mean(reference(right, 2)) for right in ([1, 0, 1], [0, 1, 0])]
-    np.testing.assert_allclose(result[2], expected, rtol=0, atol=1e-12)

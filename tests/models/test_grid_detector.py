@@ -437,16 +437,6 @@ def test_parts_that_disagree_are_refused():
         detector.compile(loss_weights=[1.0])
 
 
-def test_too_many_images_are_told_before_the_work(trained, data):
-    detector = GridDetector.from_config(trained[0].get_config())
-    detector.compile(metrics=[keras_cvx.metrics.MeanAveragePrecision(CLASSES, max_images=47)])
-    with pytest.raises(ValueError, match="max_images=47, and 48 images"):
-        detector.evaluate(*data, verbose=0)
-    with pytest.raises(ValueError, match="max_images=47, and 48 images"):
-        detector.fit(*data, validation_data=data, verbose=0)
-    assert detector.optimizer.iterations == 0
-
-
 WRONG = {
     "label": ({"labels": 3}, r"`labels` must be integers from 0 to 2.*labels\[5, 1\] = 3"),
     "half a label": ({"labels": 1.5}, r"`labels` must be integers.*labels\[5, 1\] = 1.5"),

@@ -430,7 +430,8 @@ CASES = {
             "num_classes": CLASSES,
             "bounding_box_format": "center_xywh",
             "max_detections": 7,
-            "max_images": 11,
+            "area_ranges": True,
+            "bins": 11,
             "name": "ap",
         },
         "inputs": (
@@ -444,7 +445,8 @@ CASES = {
             "num_classes": [0, 2.0],
             "bounding_box_format": ["corners"],
             "max_detections": [0, True],
-            "max_images": [-1],
+            "area_ranges": ["small"],
+            "bins": [1],
         },
         "invalid_inputs": {
             "y_true": (BOXES, FOUND),
