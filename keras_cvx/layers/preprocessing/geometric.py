@@ -94,7 +94,7 @@ class GeometricLayer(keras.layers.Layer):
         # On the host, as it came, and with no tensor of the backend.
         return self.call(data, *args, **kwargs)
 
-    def call(self, data):
+    def call(self, data, *, training=False):
         return self._move(data, self._record_of)
 
     def _record_of(self, images):
@@ -136,7 +136,7 @@ class GeometricLayer(keras.layers.Layer):
         moved["geometry"] = record
         return moved
 
-    def compute_output_spec(self, data):
+    def compute_output_spec(self, data, *, training=False):
         sample = data if isinstance(data, dict) else {"images": data}
         images = sample["images"]
         self._check_images(tuple(images.shape))
