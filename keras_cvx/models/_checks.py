@@ -8,6 +8,9 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.layers.preprocessing.image_lists import is_picture
+from keras_cvx.models._any_size import any_size, written
+from keras_cvx.ops.arguments import shapes_agree
 from keras_cvx.ops.ground_truth import check_ground_truth
 
 
@@ -51,15 +54,35 @@ def agreeing_part(part, kind, **settings):
     return made
 
 
-def check_preprocessing(layer):
-    """Raises if a layer, where there is one, does not tell how it moves an image."""
+def check_preprocessing(layer, shape, strides):
+    """Raises if a layer, where there is one, does not make the images that a model takes.
+
+    Args:
+        layer: Any object; None is right.
+        shape: Static shape of the model's images.
+        strides: List of integers, of the largest of which a side must be a multiple.
+    """
     if layer is None:
         return
-    check_registered(layer, "preprocessing", "layer")
     if not isinstance(layer, GeometricLayer):
         raise ValueError(
-            "`preprocessing` must be a layer that records how it moves an image, such as "
-            f"`keras_cvx.layers.ResizeWithPad`. Received: {layer!r}"
+            "`preprocessing` must be one layer that records how it moves an image, such as "
+            f"`{_resizing(shape)}`. Received: {layer!r}"
+        )
+    check_registered(layer, "preprocessing", "layer")
+    received = {"height": layer.height, "width": layer.width, "data_format": layer.data_format}
+    required = {**received, "data_format": keras.config.image_data_format()}
+    for name, side in zip(("height", "width"), shape[_spatial()], strict=True):
+        required[name] = side or -(-received[name] // max(strides)) * max(strides)
+    if received != required:
+        text, made = (
+            ", ".join(f"{name}={value!r}" for name, value in settings.items())
+            for settings in (required, received)
+        )
+        raise ValueError(
+            "`preprocessing` must make images that the backbone takes, with sides that are "
+            f"multiples of {max(strides)}, the largest stride: {text}. Received: "
+            f"{type(layer).__name__} with {made}. Give it {text}."
         )
 
 
@@ -74,14 +97,80 @@ def check_image_shape(shape, strides):
             )
 
 
-def checked_truth(x, y, num_classes, bounding_box_format):
+def check_images(x, shape, strides=(1,)):
+    """Raises, before Keras is called, for what can be no batch of images of a model.
+
+    Args:
+        x: What a user gives as images. A dataset is as its reader made it.
+        shape: Static shape of the images that are taken.
+        strides: List of integers, of the largest of which a side must be a multiple.
+    """
+    required = f"`x` must be images of shape {written(shape)}"
+    other = (
+        f"Images of other sizes pass through `{_resizing(shape)}`: with their boxes to be trained "
+        "on; to predict, give it to the detector as `preprocessing`"
+    )
+    if is_picture(x):
+        raise ValueError(
+            f"{required}. Received: x={str(x)!r}. Pass a list of paths to `predict` of a detector "
+            f"with `preprocessing={_resizing(shape)}`."
+        )
+    if isinstance(x, (list, tuple)):
+        raise ValueError(
+            f"{required}. Received: a {type(x).__name__} of length {len(x)}. Stack images of this "
+            f"size, `np.stack(x)`. {other}, which takes lists of images and of paths."
+        )
+    if not hasattr(x, "shape"):
+        return
+    received = tuple(x.shape)
+    if getattr(getattr(x, "dtype", None), "kind", None) in ("O", "U", "S"):
+        raise ValueError(
+            f"{required}. Received: an array of {x.dtype}. Pass a list of images or of paths, "
+            f"`list(x)`, to `predict` of a detector with `preprocessing={_resizing(shape)}`."
+        )
+    if shapes_agree(received, shape):
+        check_image_shape(received, strides)
+        return
+    mend = f" {other}."
+    if len(received) == 3:
+        mend = " Of one image, pass `x[None]`."
+    elif len(received) != 4:
+        mend = ""
+    elif not shapes_agree(received, any_size(shape)):
+        # Whether the channels lie where the other format has them.
+        moved = (0, 2, 3, 1) if _spatial().start == 1 else (0, 3, 1, 2)
+        swapped = shapes_agree(tuple(received[axis] for axis in moved), any_size(shape))
+        mend = f" Pass `np.transpose(x, {moved})`." if swapped else ""
+    raise ValueError(f"{required}. Received: shape {received}.{mend}")
+
+
+def check_no_sample(x):
+    """Raises for whole samples, which hold images and more, where images are to come alone."""
+    keys = getattr(x, "element_spec", x)
+    if isinstance(keys, dict):
+        raise ValueError(
+            "`x` must be images (B, H, W, C), or a dataset of pairs of images and ground truth. "
+            f"Received: a dictionary with the keys {sorted(map(str, keys))}. Of scenes, pass "
+            '`scenes["images"]` as `x` and `scenes["bounding_boxes"]` as `y`; of a dataset, '
+            '`dataset.map(lambda sample: (sample["images"], sample["bounding_boxes"]))`.'
+        )
+
+
+def check_batch(x, model):
+    """Raises for what a model cannot predict; under JAX, Keras would not recover from it."""
+    if model.preprocessing is None:
+        check_images(x, model.input_shape, model.strides)
+    else:
+        check_images(x, any_size(model.input_shape))
+
+
+def checked_truth(x, y, model):
     """Ground truth as arrays that Keras takes, after every check that only data can pass.
 
     Args:
         x: What a user gives to `fit` as images. A dataset is as its reader made it.
         y: What a user gives beside it.
-        num_classes: Positive integer C.
-        bounding_box_format: Format of the boxes, as Keras names it.
+        model: The model that is trained, of whose settings the data must be.
 
     Returns:
         `y`, with arrays for lists.
@@ -90,26 +179,19 @@ def checked_truth(x, y, num_classes, bounding_box_format):
         ValueError: If `x` or `y` is of a structure that cannot be trained on, or a row of the
             ground truth is wrong.
     """
-    if isinstance(x, dict) and set(x) != {"images"}:
-        raise ValueError(
-            "`x` must be images (B, H, W, C), or a dataset of images and ground truth. "
-            f"Received: a dictionary with the keys {sorted(map(str, x))}. Of scenes, pass "
-            '`scenes["images"]` as `x` and `scenes["bounding_boxes"]` as `y`.'
-        )
-    if not hasattr(x, "shape") and not isinstance(x, (list, tuple, dict)):
+    check_no_sample(x)
+    check_images(x, model.input_shape, model.strides)
+    if not hasattr(x, "shape"):
         return y
     y, boxes, labels = _arrays_of(y)
-    if hasattr(x, "shape"):
-        if len(x.shape) != 4:
-            raise ValueError(f"`x` must be images (B, H, W, C). Received: shape {tuple(x.shape)}")
-        check_ground_truth(
-            ops.convert_to_numpy(boxes),
-            ops.convert_to_numpy(labels),
-            num_images=len(x),
-            image_size=tuple(x.shape[_spatial()]),
-            num_classes=num_classes,
-            bounding_box_format=bounding_box_format,
-        )
+    check_ground_truth(
+        ops.convert_to_numpy(boxes),
+        ops.convert_to_numpy(labels),
+        num_images=len(x),
+        image_size=tuple(x.shape[_spatial()]),
+        num_classes=model.num_classes,
+        bounding_box_format=model.bounding_box_format,
+    )
     return y
 
 
@@ -184,3 +266,9 @@ def _settings_of(value):
 
 def _spatial():
     return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
+
+
+def _resizing(shape):
+    """The layer that makes images of a static shape, as one writes it."""
+    names = zip(("height", "width"), shape[_spatial()], strict=True)
+    return f"keras_cvx.layers.ResizeWithPad({', '.join(str(side or name) for name, side in names)})"

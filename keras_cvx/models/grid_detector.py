@@ -3,20 +3,21 @@
 import functools
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_cvx import plugins
+from keras_cvx import geometry, plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
-from keras_cvx.layers.preprocessing.image_lists import as_array
+from keras_cvx.models._any_size import any_size, preprocessed
 from keras_cvx.models._checks import (
     agreeing_part,
     check_agreement,
+    check_batch,
     check_image_shape,
+    check_no_sample,
     check_preprocessing,
     check_registered,
     check_weights,
@@ -46,9 +47,11 @@ class GridDetector(keras.Model):
             strides and number of classes.
         non_max_suppression: A layer from boxes and scores to detections, both in the detector's
             format; a `NonMaxSuppression` with its defaults if None. It can be replaced later.
-        preprocessing: A layer such as `ResizeWithPad(128, 128)`, through which images of any size
-            pass in `predict`, `inference_model` and `export`, so that the detections are in each
-            original image, clipped to it. Training takes images that have passed through it.
+        preprocessing: A layer such as `ResizeWithPad(128, 128)` that makes images of the backbone's
+            size. Through it images of any size, and in lists files too, pass in `predict`,
+            `inference_model` and `export`, so that the detections are in each original image,
+            clipped to it. Training takes images that have passed through it. It can be replaced.
+            Files are read as RGB, their EXIF orientation applied; arrays in a list are RGB.
         **kwargs: As for every Keras model (`name`, `trainable`).
 
     Attributes:
@@ -105,11 +108,9 @@ class GridDetector(keras.Model):
             head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
         check_registered(coding, "coding", "coding")
         check_registered(head, "head", "layer")
-        check_preprocessing(preprocessing)
         check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
-        inputs = keras.Input(
-            backbone.input_shape[1:], dtype=backbone.inputs[0].dtype, name="images"
-        )
+        images = backbone.inputs[0]
+        inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         check_image_shape(inputs.shape, strides)
         super().__init__(inputs=inputs, outputs=head(extractor(inputs)), **kwargs)
         self.num_classes = num_classes
@@ -132,37 +133,38 @@ class GridDetector(keras.Model):
         return self.get_layer("feature_extractor").backbone
 
     def __setattr__(self, name, value):
+        if name in ("non_max_suppression", "preprocessing"):
+            # They have the layer before it inside.
+            for model in ("inference_model", "_restoring_model"):
+                self.__dict__.pop(model, None)
+        if name == "preprocessing":
+            check_preprocessing(value, self.input_shape, self.strides)
+            # Past Keras' tracking: it is in no graph of training, and decides nothing for one.
+            return object.__setattr__(self, name, value)
         if name == "non_max_suppression":
             value = plugins.get(value, kind="layer")
             check_registered(value, name, "layer")
             check_agreement(value, name, bounding_box_format=self.bounding_box_format)
-            # What is compiled has the layer before it inside.
-            for model in ("inference_model", "_detecting_model"):
-                self.__dict__.pop(model, None)
             super().__setattr__("test_function", None)
-        super().__setattr__(name, value)
+        return super().__setattr__(name, value)
 
     @functools.cached_property
     def inference_model(self):
         """Functional model from images to detections, which shares this detector's weights."""
+        name = f"{self.name}_inference"
         if self.preprocessing is None:
-            return self._detecting_model
-        channels = -1 if self.preprocessing.data_format == "channels_last" else -3
-        shape = [None, None, None]
-        shape[channels] = self.input.shape[channels]
-        images = keras.Input(shape, dtype=self.input.dtype, name="images")
-        sample = self.preprocessing({"images": images})
-        found = self._restoration(self._detecting_model(sample["images"]), sample["geometry"])
-        return keras.Model(images, found, name=f"{self.name}_inference")
+            return keras.Model(self.input, self.detections(self.outputs[0]), name=name)
+        images = keras.Input(any_size(self.input_shape)[1:], dtype=self.input.dtype, name="images")
+        sample = self.preprocessing({"images": images}, training=False)
+        return keras.Model(images, self._restoring_model(sample), name=name)
 
     @functools.cached_property
-    def _detecting_model(self):
-        detections = self.detections(self.outputs[0])
-        return keras.Model(self.input, detections, name=f"{self.name}_detecting")
-
-    @functools.cached_property
-    def _restoration(self):
-        return RestoreDetections(self.bounding_box_format)
+    def _restoring_model(self):
+        """From preprocessed images, and how they were moved, to detections in the originals."""
+        record = {name: keras.Input((2,), dtype="float32", name=name) for name in geometry.FIELDS}
+        found = self.detections(self.outputs[0])
+        found = RestoreDetections(self.bounding_box_format)(found, record)
+        return keras.Model({"images": self.input, "geometry": record}, found, name="restoring")
 
     def detections(self, predictions):
         """Detections from raw predictions: decoding, then suppression.
@@ -176,6 +178,7 @@ class GridDetector(keras.Model):
         return self.non_max_suppression(*self.decoding(predictions))
 
     def call(self, inputs, training=None, mask=None):
+        check_no_sample(inputs)
         check_image_shape(inputs.shape, self.strides)
         return super().call(inputs, training=training, mask=mask)
 
@@ -245,11 +248,11 @@ class GridDetector(keras.Model):
                 "`class_weight` must be None: an image has no class of its own. Received: "
                 f"class_weight={class_weight!r}. To weight images, pass `sample_weight` (B,)."
             )
-        y = self._checked_truth(x, y)
+        y = checked_truth(x, y, self)
         check_weights(kwargs.get("sample_weight"))
         if isinstance(validation_data, (tuple, list, dict)):
             held_out, *rest = keras.utils.unpack_x_y_sample_weight(validation_data)
-            rest[0] = self._checked_truth(held_out, rest[0])
+            rest[0] = checked_truth(held_out, rest[0], self)
             check_weights(rest[1])
             validation_data = (held_out, *rest)
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
@@ -267,7 +270,7 @@ class GridDetector(keras.Model):
         Returns:
             Dictionary, or list of its values: the loss, then the metrics of the detections.
         """
-        y = self._checked_truth(x, y)
+        y = checked_truth(x, y, self)
         check_weights(kwargs.get("sample_weight"))
         logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         for metric in self.detection_metrics:
@@ -277,11 +280,11 @@ class GridDetector(keras.Model):
         return logs if return_dict else list(logs.values())
 
     def predict(self, x, *args, **kwargs):
-        """Detections as NumPy arrays.
+        """Detections as NumPy arrays; a `ValueError` for images of another shape than it takes.
 
         Args:
-            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also a list of
-                images of any sizes `(H, W, 3)`, or of paths of image files.
+            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also images of any
+                sizes: a list of arrays `(H, W, 3)` and paths of files, or ragged ones.
             *args: As Keras' `predict` takes them.
             **kwargs: As Keras' `predict` takes them.
 
@@ -289,16 +292,16 @@ class GridDetector(keras.Model):
             Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
             `"num_detections"` `(B,)`; see `keras_cvx.layers.NonMaxSuppression`.
         """
-        if self.preprocessing is None or not isinstance(x, (list, tuple)):
-            return self.inference_model.predict(x, *args, **kwargs)
-        # One size for the graph; float32, as it takes them, so that nothing is rounded before.
-        images = [np.asarray(as_array(image, i), "float32") for i, image in enumerate(x)]
-        sample = self.preprocessing({"images": images})
-        found = self._detecting_model.predict(sample["images"], *args, **kwargs)
-        return self._restoration(found, sample["geometry"])
+        if self.preprocessing is not None:
+            sample = preprocessed(x, self.preprocessing, self.input)
+            if sample is not None:
+                return self._restoring_model.predict(sample, *args, **kwargs)
+        check_batch(x, self)
+        return self.inference_model.predict(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
         """As `predict`, on one batch of images `(B, H, W, 3)`."""
+        check_batch(x, self)
         return self.inference_model.predict_on_batch(x)
 
     def export(self, filepath, *args, **kwargs):
@@ -389,6 +392,3 @@ class GridDetector(keras.Model):
         """A loss or metric; one that is asked for by name gets the detector's own settings."""
         settings = ("num_classes", "coding", "bounding_box_format")
         return agreeing_part(part, kind, **{name: getattr(self, name) for name in settings})
-
-    def _checked_truth(self, x, y):
-        return checked_truth(x, y, self.num_classes, self.bounding_box_format)
