@@ -8,6 +8,7 @@ from keras_cvx.ops.box_coding import (
     encode_places,
 )
 from keras_cvx.ops.boxes import FORMATS, area, clip, convert
+from keras_cvx.ops.confusion import confusion_matrix
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
@@ -24,6 +25,7 @@ __all__ = [
     "cell_centers",
     "check_ground_truth",
     "clip",
+    "confusion_matrix",
     "containing_cell",
     "convert",
     "crop_and_resize",

@@ -22,7 +22,7 @@ from keras_cvx.layers import (
     RestoreDetections,
 )
 from keras_cvx.losses import GridDetectionLoss
-from keras_cvx.metrics import MeanAveragePrecision
+from keras_cvx.metrics import BoundaryIoU, MeanAveragePrecision, SegmentationIoU
 from keras_cvx.models import GridDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
@@ -48,6 +48,8 @@ FOUND = {
     "labels": LABELS,
 }
 IMAGES = RNG.integers(0, 256, (BATCH, 32, 48, 3)).astype("uint8")
+MASKS = RNG.integers(0, CLASSES, (BATCH, 8, 6)).astype("int32")
+MASK_SCORES = RNG.normal(size=(*MASKS.shape, CLASSES)).astype("float32")
 # As the preprocessing layers take it, the boxes in the format "center_xywh".
 SAMPLE = {
     "images": IMAGES.astype("float32"),
@@ -368,6 +370,47 @@ CASES = {
             "y_true": (BOXES, predictions_of(ANCHOR_FREE)),
             "predictions": (TRUTH, PLACES),
         },
+    },
+    "SegmentationIoU": {
+        "factory": SegmentationIoU,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "ignore_class": [255, 7],
+            "out_of_range": "ignore",
+            "sparse_y_true": False,
+            "sparse_y_pred": False,
+            "axis": 1,
+            "name": "overlap",
+        },
+        "inputs": (np.moveaxis(np.eye(CLASSES)[MASKS], -1, 1), np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {
+            "num_classes": [0, 2.0],
+            "ignore_class": ["255", 2.0],
+            "out_of_range": ["warn"],
+        },
+        "invalid_inputs": {
+            "y_true": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+            "y_pred": (np.moveaxis(np.eye(CLASSES)[MASKS], -1, 1), MASKS),
+        },
+    },
+    "BoundaryIoU": {
+        "factory": BoundaryIoU,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "ignore_class": [2, 254],
+            "dilation_ratio": 0.125,
+            "out_of_range": "ignore",
+            "sparse_y_pred": False,
+            "name": "edges",
+        },
+        "inputs": (MASKS[..., None], MASK_SCORES),
+        "invalid": {
+            "num_classes": [0, True],
+            "ignore_class": [[None]],
+            "dilation_ratio": [0.0, 1.0, "2"],
+            "out_of_range": [None],
+        },
+        "invalid_inputs": {"y_pred": (MASKS, MASK_SCORES[..., :2])},
     },
     "MeanAveragePrecision": {
         "factory": MeanAveragePrecision,
