@@ -9,9 +9,11 @@ from keras_cvx.ops.box_coding import (
 )
 from keras_cvx.ops.boxes import FORMATS, area, clip, convert
 from keras_cvx.ops.confusion import confusion_matrix
+from keras_cvx.ops.distance import signed_distance
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
+from keras_cvx.ops.lovasz import lovasz_jaccard
 from keras_cvx.ops.matching import match_detections
 from keras_cvx.ops.nms import non_max_suppression
 from keras_cvx.ops.regions import crop_and_resize, roi_align
@@ -36,6 +38,7 @@ __all__ = [
     "encode_distances",
     "encode_places",
     "image_size",
+    "lovasz_jaccard",
     "match_detections",
     "near_cells",
     "non_max_suppression",
@@ -43,6 +46,7 @@ __all__ = [
     "pairwise_iou",
     "resize",
     "roi_align",
+    "signed_distance",
     "task_aligned",
     "unpack_ground_truth",
 ]

@@ -21,7 +21,15 @@ from keras_cvx.layers import (
     ResizeWithPad,
     RestoreDetections,
 )
-from keras_cvx.losses import GridDetectionLoss
+from keras_cvx.losses import (
+    BoundaryLoss,
+    FocalTversky,
+    GeneralizedDice,
+    GridDetectionLoss,
+    IgnoreClass,
+    LovaszHinge,
+    LovaszSoftmax,
+)
 from keras_cvx.metrics import BoundaryIoU, MeanAveragePrecision, SegmentationIoU
 from keras_cvx.models import GridDetector
 from keras_cvx.ops import cell_centers, convert
@@ -370,6 +378,89 @@ CASES = {
             "y_true": (BOXES, predictions_of(ANCHOR_FREE)),
             "predictions": (TRUTH, PLACES),
         },
+    },
+    "BoundaryLoss": {
+        "factory": BoundaryLoss,
+        "init_kwargs": {
+            "from_logits": True,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"axis": [None], "reduction": ["most"]},
+        "invalid_inputs": {
+            "y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1)),
+            "y_pred": (MASKS[:, 0], MASK_SCORES[:, 0]),
+        },
+    },
+    "FocalTversky": {
+        "factory": FocalTversky,
+        "init_kwargs": {
+            "from_logits": True,
+            "alpha": 0.75,
+            "beta": 0.5,
+            "gamma": 2.0,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"alpha": [-1.0], "beta": ["1"], "gamma": [0.5, float("nan")]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "GeneralizedDice": {
+        "factory": GeneralizedDice,
+        "init_kwargs": {
+            "from_logits": True,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"axis": [1.0], "reduction": ["most"]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "LovaszHinge": {
+        "factory": LovaszHinge,
+        "init_kwargs": {
+            "per_image": False,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS > 0, MASK_SCORES[:, None, ..., 0]),
+        "invalid": {"axis": [None]},
+        "invalid_inputs": {
+            "y_true": (MASKS[:, 1:], MASK_SCORES[:, None, ..., 0]),
+            "y_pred": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        },
+    },
+    "LovaszSoftmax": {
+        "factory": LovaszSoftmax,
+        "init_kwargs": {
+            "from_logits": True,
+            "per_image": True,
+            "classes": [0, 2],
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"classes": ["most", [], [-1], 2]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "IgnoreClass": {
+        "factory": IgnoreClass,
+        "init_kwargs": {
+            "loss": FocalTversky(True, alpha=0.75, gamma=2.0, axis=1, reduction="sum"),
+            "ignore_class": [1, 254],
+            "axis": 1,
+            "name": "kept",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"loss": ["no such loss", 3], "ignore_class": [1.5], "axis": ["last"]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
     },
     "SegmentationIoU": {
         "factory": SegmentationIoU,
