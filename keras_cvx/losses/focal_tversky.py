@@ -1,7 +1,6 @@
 """The focal Tversky loss."""
 
 import math
-import numbers
 
 from keras import ops
 
@@ -80,7 +79,7 @@ class FocalTversky(SegmentationLoss):
     ):
         super().__init__(from_logits, axis=axis, reduction=reduction, name=name)
         for argument, value, least in (("alpha", alpha, 0), ("beta", beta, 0), ("gamma", gamma, 1)):
-            if not isinstance(value, numbers.Real) or not least <= value < math.inf:
+            if not isinstance(value, (int, float)) or not least <= value < math.inf:
                 raise ValueError(
                     f"`{argument}` must be a finite number of at least {least}. "
                     f"Received: {argument}={value!r}"

@@ -1,7 +1,6 @@
 """Overlap of the inner edges of masks."""
 
 import math
-import numbers
 
 from keras import ops
 
@@ -109,7 +108,7 @@ class BoundaryIoU(ConfusionMetric):
         self, num_classes, ignore_class=255, *, dilation_ratio=0.02, name="boundary_iou", **kwargs
     ):
         super().__init__(num_classes, ignore_class, name=name, **kwargs)
-        if not isinstance(dilation_ratio, numbers.Real) or not 0 < dilation_ratio < 1:
+        if not isinstance(dilation_ratio, (int, float)) or not 0 < dilation_ratio < 1:
             raise ValueError(f"`dilation_ratio` must be in (0, 1). Received: {dilation_ratio!r}")
         self.dilation_ratio = dilation_ratio
 

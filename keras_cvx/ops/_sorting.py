@@ -25,13 +25,10 @@ def falling_order(values, marks):
     # Where a shape is only reckoned, JAX has no number.
     if keras.backend.backend() == "jax" and isinstance(keys.shape[1], int):
         order = _order_in_rounds(keys)
-    elif keras.backend.backend() == "tensorflow":
-        # `argsort` would call this too, and forget the values.
-        keys, order = ops.top_k(keys, keys.shape[1] or ops.shape(keys)[1])
-        return order, ops.bitwise_and(keys, 1)
-    else:
-        order = ops.argsort(-keys, axis=1)
-    return order, ops.take_along_axis(marks, order, axis=1)
+        return order, ops.take_along_axis(marks, order, axis=1)
+    # `argsort` would call a sort like this and forget the values.
+    keys, order = ops.top_k(keys, keys.shape[1] or ops.shape(keys)[1])
+    return order, ops.bitwise_and(keys, 1)
 
 
 def rows_in_memory(x):

@@ -22,10 +22,10 @@ def test_nothing():
         assert not ops.convert_to_numpy(signed_distance(mask)).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
-    st.sampled_from([(1, 1), (1, 9), (9, 1), (13, 20), (20, 13)]),
+    st.sampled_from([(1, 1), (1, 9), (13, 20), (20, 13)]),
     st.sampled_from([0.02, 0.3, 0.9]),
 )
 def test_is_scipys(seed, size, share):
