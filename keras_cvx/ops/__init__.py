@@ -8,9 +8,12 @@ from keras_cvx.ops.box_coding import (
     encode_places,
 )
 from keras_cvx.ops.boxes import FORMATS, area, clip, convert
+from keras_cvx.ops.confusion import confusion_matrix
+from keras_cvx.ops.distance import signed_distance
 from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
+from keras_cvx.ops.lovasz import lovasz_jaccard
 from keras_cvx.ops.matching import ignored_detections, match_detections
 from keras_cvx.ops.nms import non_max_suppression
 from keras_cvx.ops.regions import crop_and_resize, roi_align
@@ -24,6 +27,7 @@ __all__ = [
     "cell_centers",
     "check_ground_truth",
     "clip",
+    "confusion_matrix",
     "containing_cell",
     "convert",
     "crop_and_resize",
@@ -35,6 +39,7 @@ __all__ = [
     "encode_places",
     "ignored_detections",
     "image_size",
+    "lovasz_jaccard",
     "match_detections",
     "near_cells",
     "non_max_suppression",
@@ -42,6 +47,7 @@ __all__ = [
     "pairwise_iou",
     "resize",
     "roi_align",
+    "signed_distance",
     "task_aligned",
     "unpack_ground_truth",
 ]

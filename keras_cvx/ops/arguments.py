@@ -169,3 +169,29 @@ def shapes_agree(shape, expected):
         size == other or size is None or other is None
         for size, other in zip(shape, expected, strict=True)
     )
+
+
+def ignored_ids(ignore_class):
+    """The ids of `ignore_class`: none for None, one for an integer, all of a sequence.
+
+    Args:
+        ignore_class: None, integer, or sequence of integers.
+
+    Returns:
+        Tuple of integers.
+
+    Raises:
+        ValueError: If it is something else.
+
+    Example:
+        >>> ignored_ids(None), ignored_ids(255), ignored_ids([255, 254])
+        ((), (255,), (255, 254))
+    """
+    ids = () if ignore_class is None else ignore_class
+    ids = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+    if not all(isinstance(x, numbers.Integral) and not isinstance(x, bool) for x in ids):
+        raise ValueError(
+            "`ignore_class` must be None, an integer or a sequence of integers. Received: "
+            f"{ignore_class!r}"
+        )
+    return tuple(int(x) for x in ids)

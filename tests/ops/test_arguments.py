@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_cvx.ops.arguments import check_boxes, check_integers, shapes_agree
+from keras_cvx.ops.arguments import check_boxes, check_integers, ignored_ids, shapes_agree
 
 
 def test_nothing_to_check():
@@ -37,3 +37,10 @@ def test_unknown_sizes_agree_and_ranks_must():
     assert shapes_agree((None, 5), (2, None))
     assert not shapes_agree((2, 5), (2, 6))
     assert not shapes_agree((2,), (2, 5))
+
+
+def test_ignored_ids():
+    assert ignored_ids((3, np.int64(255))) == (3, 255)
+    for wrong in (2.0, "255", True, [255, None]):
+        with pytest.raises(ValueError, match="`ignore_class` must be None, an integer or a seq"):
+            ignored_ids(wrong)

@@ -21,8 +21,20 @@ from keras_cvx.layers import (
     ResizeWithPad,
     RestoreDetections,
 )
-from keras_cvx.losses import CIoULoss, DIoULoss, GIoULoss, GridDetectionLoss, IoULoss
-from keras_cvx.metrics import BoxIoU, MeanAveragePrecision
+from keras_cvx.losses import (
+    BoundaryLoss,
+    CIoULoss,
+    DIoULoss,
+    FocalTversky,
+    GeneralizedDice,
+    GIoULoss,
+    GridDetectionLoss,
+    IgnoreClass,
+    IoULoss,
+    LovaszHinge,
+    LovaszSoftmax,
+)
+from keras_cvx.metrics import BoundaryIoU, BoxIoU, MeanAveragePrecision, SegmentationIoU
 from keras_cvx.models import GridDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
@@ -48,6 +60,8 @@ FOUND = {
     "labels": LABELS,
 }
 IMAGES = RNG.integers(0, 256, (BATCH, 32, 48, 3)).astype("uint8")
+MASKS = RNG.integers(0, CLASSES, (BATCH, 8, 6)).astype("int32")
+MASK_SCORES = RNG.normal(size=(*MASKS.shape, CLASSES)).astype("float32")
 # As the preprocessing layers take it, the boxes in the format "center_xywh".
 SAMPLE = {
     "images": IMAGES.astype("float32"),
@@ -423,6 +437,130 @@ CASES = {
             "y_true": (BOXES, predictions_of(ANCHOR_FREE)),
             "predictions": (TRUTH, PLACES),
         },
+    },
+    "BoundaryLoss": {
+        "factory": BoundaryLoss,
+        "init_kwargs": {
+            "from_logits": True,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"axis": [None], "reduction": ["most"]},
+        "invalid_inputs": {
+            "y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1)),
+            "y_pred": (MASKS[:, 0], MASK_SCORES[:, 0]),
+        },
+    },
+    "FocalTversky": {
+        "factory": FocalTversky,
+        "init_kwargs": {
+            "from_logits": True,
+            "alpha": 0.75,
+            "beta": 0.5,
+            "gamma": 2.0,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"alpha": [-1.0], "beta": ["1"], "gamma": [0.5, float("nan")]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "GeneralizedDice": {
+        "factory": GeneralizedDice,
+        "init_kwargs": {
+            "from_logits": True,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"axis": [1.0], "reduction": ["most"]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "LovaszHinge": {
+        "factory": LovaszHinge,
+        "init_kwargs": {
+            "per_image": False,
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS > 0, MASK_SCORES[:, None, ..., 0]),
+        "invalid": {"axis": [None]},
+        "invalid_inputs": {
+            "y_true": (MASKS[:, 1:], MASK_SCORES[:, None, ..., 0]),
+            "y_pred": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        },
+    },
+    "LovaszSoftmax": {
+        "factory": LovaszSoftmax,
+        "init_kwargs": {
+            "from_logits": True,
+            "per_image": True,
+            "classes": [0, 2],
+            "axis": 1,
+            "reduction": "sum",
+            "name": "of_masks",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"classes": ["most", [], [-1], 2]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "IgnoreClass": {
+        "factory": IgnoreClass,
+        "init_kwargs": {
+            "loss": FocalTversky(True, alpha=0.75, gamma=2.0, axis=1, reduction="sum"),
+            "ignore_class": [1, 254],
+            "axis": 1,
+            "name": "kept",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {"loss": ["no such loss", 3], "ignore_class": [1.5], "axis": ["last"]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "SegmentationIoU": {
+        "factory": SegmentationIoU,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "ignore_class": [255, 7],
+            "out_of_range": "ignore",
+            "sparse_y_true": False,
+            "sparse_y_pred": False,
+            "axis": 1,
+            "name": "overlap",
+        },
+        "inputs": (np.moveaxis(np.eye(CLASSES)[MASKS], -1, 1), np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {
+            "num_classes": [0, 2.0],
+            "ignore_class": ["255", 2.0],
+            "out_of_range": ["warn"],
+        },
+        "invalid_inputs": {
+            "y_true": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+            "y_pred": (np.moveaxis(np.eye(CLASSES)[MASKS], -1, 1), MASKS),
+        },
+    },
+    "BoundaryIoU": {
+        "factory": BoundaryIoU,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "ignore_class": [2, 254],
+            "dilation_ratio": 0.125,
+            "out_of_range": "ignore",
+            "sparse_y_pred": False,
+            "name": "edges",
+        },
+        "inputs": (MASKS[..., None], MASK_SCORES),
+        "invalid": {
+            "num_classes": [0, True],
+            "ignore_class": [[None]],
+            "dilation_ratio": [0.0, 1.0, "2"],
+            "out_of_range": [None],
+        },
+        "invalid_inputs": {"y_pred": (MASKS, MASK_SCORES[..., :2])},
     },
     "MeanAveragePrecision": {
         "factory": MeanAveragePrecision,

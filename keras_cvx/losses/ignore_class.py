@@ -1,0 +1,157 @@
+"""One way to leave ignored pixels out of any loss of masks."""
+
+import keras
+from keras import ops
+
+from keras_cvx import plugins
+from keras_cvx.losses.segmentation_loss import SegmentationLoss
+from keras_cvx.ops.arguments import ignored_ids, shapes_agree
+
+
+def kept_pixels(y_true, ids):
+    """Which pixels have none of these ids.
+
+    Args:
+        y_true: Tensor of ids, of any shape.
+        ids: Sequence of integers.
+
+    Returns:
+        Boolean tensor of the shape of `y_true`.
+
+    Example:
+        >>> ops.convert_to_numpy(kept_pixels([0, 255, 254, 1], (254, 255))).tolist()
+        [True, False, False, True]
+    """
+    y_true = ops.convert_to_tensor(y_true)
+    kept = ops.ones_like(y_true, dtype="bool")
+    for label in ids:
+        kept = ops.logical_and(kept, y_true != label)
+    return kept
+
+
+@plugins.register("IgnoreClass", kind="loss")
+class IgnoreClass(keras.losses.Loss):
+    """Any loss of masks, of which pixels with certain ids are cut out.
+
+    It takes masks of ids for every loss, Keras' own included, and makes of them what the loss
+    needs: ids for `SparseCategoricalCrossentropy` and the losses of this package, one-hot for
+    others, and the mask itself, as floats, where there is one class.
+
+    A loss with a value for each pixel, such as a cross-entropy, becomes its mean over the pixels
+    that are kept. Other losses get truth and predictions that are 0 in the pixels that are not: of
+    Dice, Tversky and whatever else is made of sums of products, they are gone. They have no
+    gradient. If no pixel of what a value stands for is kept, it is 0.
+
+    Args:
+        loss: A Keras loss, or the name of its class, or its configuration. Its reduction becomes
+            that of the whole.
+        ignore_class: Integer, sequence of integers, or None for no id.
+        axis: The axis of classes of `y_pred`.
+        name: As for every Keras loss.
+
+    Call arguments:
+        y_true: Ids `(B, H, W)` or `(B, H, W, 1)`.
+        y_pred: Float tensor `(B, H, W, C)`; where C is 1 ids are 0 or 1. What the loss takes as
+            logits only if it is a cross-entropy or a loss of this package.
+
+    Raises:
+        ValueError: If an argument is of another kind, or the shapes do not go together.
+
+    Example:
+        >>> loss = IgnoreClass(keras.losses.Dice(), ignore_class=(255, 254))
+        >>> y_true = ops.array([[[0, 1, 255, 254]]])
+        >>> y_pred = ops.array([[[[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.5, 0.5]]]])
+        >>> round(float(loss(y_true, y_pred)), 6)
+        0.0
+    """
+
+    def __init__(self, loss, ignore_class=255, *, axis=-1, name="ignore_class"):
+        given = loss
+        try:
+            loss = keras.losses.get(loss)
+        except (TypeError, ValueError):
+            loss = None
+        if not isinstance(loss, keras.losses.Loss):
+            raise ValueError(
+                "`loss` must be a `keras.losses.Loss`, or the name of its class. Received: "
+                f"loss={given!r}"
+            )
+        if type(axis) is not int:
+            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
+        super().__init__(name=name, reduction=loss.reduction, dtype="float32")
+        self.loss = loss
+        self._ignored = ignored_ids(ignore_class)
+        self.ignore_class = ignore_class
+        self.axis = axis
+
+    def call(self, y_true, y_pred):
+        pixels = list(y_pred.shape)
+        classes = pixels.pop(self.axis)
+        if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
+            y_true = ops.squeeze(y_true, axis=-1)
+        if not shapes_agree(y_true.shape, tuple(pixels)):
+            raise ValueError(
+                "`y_true` must be ids (B, H, W) or (B, H, W, 1) for `y_pred` (B, H, W, C). "
+                f"Received: shapes {tuple(y_true.shape)} and {tuple(y_pred.shape)}, classes on "
+                f"axis {self.axis}"
+            )
+        kept = kept_pixels(y_true, self._ignored)
+        y_true = ops.where(kept, y_true, 0.0)
+        if isinstance(self.loss, SegmentationLoss):
+            values = self.loss.call(y_true, y_pred, mask=kept)
+            return self._of_regions(values, kept)
+        spread = ops.expand_dims(kept, self.axis)
+        if self._is_of_pixels(y_true, y_pred):
+            # The same for every class: harmless as logits and as probabilities, also to a gradient.
+            y_pred = ops.where(spread, y_pred, 1.0 / max(classes, 2))
+            values = self.loss.call(self._truth(y_true, classes), y_pred)
+            return self._mean_of_kept(ops.where(kept, values, 0.0), kept)
+        truth = ops.where(spread, self._truth(y_true, classes), 0.0)
+        return self._of_regions(self.loss.call(truth, ops.where(spread, y_pred, 0.0)), kept)
+
+    def get_config(self):
+        return {
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "ignore_class": self.ignore_class,
+            "axis": self.axis,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+    def _truth(self, y_true, classes):
+        """What the loss takes for ids `(B, H, W)`."""
+        if isinstance(self.loss, keras.losses.SparseCategoricalCrossentropy):
+            return y_true
+        if classes == 1:
+            return ops.expand_dims(y_true, self.axis)
+        return ops.one_hot(ops.cast(y_true, "int32"), classes, axis=self.axis, dtype="float32")
+
+    def _is_of_pixels(self, y_true, y_pred):
+        """Whether the loss has a value for each pixel; tried on two images of two pixels a side."""
+        rank = len(y_true.shape)
+        classes = y_pred.shape[self.axis]
+        shape = [2] * rank
+        shape.insert(self.axis % (rank + 1), classes)
+        truth = self._truth(ops.zeros((2,) * rank), classes)
+        values = self.loss.call(truth, ops.full(shape, 0.5, dtype="float32"))
+        return len(values.shape) == rank
+
+    def _mean_of_kept(self, values, kept):
+        """Values whose mean over all pixels is their mean over those that are kept."""
+        if self.reduction in (None, "none", "sum"):
+            return values
+        kept = ops.cast(kept, "float32")
+        total, number = ops.sum(ops.ones_like(kept)), ops.sum(kept)
+        return values * (total / ops.maximum(number, 1.0))
+
+    def _of_regions(self, values, kept):
+        """The loss of images or of the batch; 0 where nothing of them is kept."""
+        values = ops.convert_to_tensor(values)
+        if not values.shape:
+            return ops.where(ops.any(kept), values, 0.0)
+        some = ops.any(kept, axis=tuple(range(1, len(kept.shape))))
+        some = ops.reshape(some, (-1,) + (1,) * (len(values.shape) - 1))
+        return ops.where(some, values, 0.0)

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_cvx.ops import lovasz_jaccard
+
+
+def by_hand(errors, truth):
+    """Algorithm 1 of the paper, one mask, in float64."""
+    order = np.argsort(-errors.astype("float64"), kind="stable")
+    errors, truth = errors[order].astype("float64"), truth[order].astype("float64")
+    cost, before = 0.0, 0.0
+    intersection = union = truth.sum()
+    for error, inside in zip(errors, truth, strict=True):
+        intersection, union = intersection - inside, union + 1 - inside
+        jaccard = 1 - intersection / union
+        cost += error * (jaccard - before)
+        before = jaccard
+    return cost
+
+
+def rows(seed, count, pixels, levels):
+    rng = np.random.default_rng(seed)
+    errors = rng.integers(0, levels + 1, (count, pixels)) / levels
+    truth = rng.uniform(size=errors.shape) < rng.uniform(size=(count, 1))
+    return errors.astype("float32"), truth.astype("int32")
+
+
+def cost(errors, truth):
+    return ops.convert_to_numpy(lovasz_jaccard(errors, truth))
+
+
+def test_no_masks_and_no_pixels():
+    assert cost(np.zeros((0, 5), "float32"), np.zeros((0, 5), "int32")).shape == (0,)
+    assert cost(np.zeros((2, 0), "float32"), np.zeros((2, 0), "int32")).tolist() == [0, 0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 2, 33, 300]),
+    st.sampled_from([1, 4, 2**20]),
+)
+def test_is_the_papers_algorithm(seed, count, pixels, levels):
+    errors, truth = rows(seed, count, pixels, levels)
+    expected = [by_hand(*row) for row in zip(errors, truth, strict=True)]
+    np.testing.assert_allclose(cost(errors, truth), expected, rtol=2e-6, atol=1e-7)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_of_zeros_and_ones_it_is_the_jaccard_loss(seed):
+    errors, truth = rows(seed, 3, 17, 1)
+    found = np.abs(truth - errors) > 0.5
+    for got, p, t in zip(cost(errors, truth), found, truth > 0, strict=True):
+        union = np.sum(p | t)
+        assert got == pytest.approx(1 - np.sum(p & t) / union if union else 0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 1e4])
+def test_scales_and_sees_the_last_bit(scale):
+    """It is positively homogeneous; of 70,000 pixels some errors differ by 2**-24."""
+    errors, truth = rows(3, 2, 70_000, 2**24)
+    expected = [by_hand(*row) for row in zip(errors, truth, strict=True)]
+    np.testing.assert_allclose(cost(errors * np.float32(scale), truth) / scale, expected, rtol=1e-5)
+
+
+def test_slope_is_the_weight_of_the_order(gradient):
+    errors, truth = rows(4, 1, 40, 2**20)
+    _, slope = gradient(lambda x: ops.sum(lovasz_jaccard(x, truth)), errors)
+    for i in range(0, 40, 3):
+        step = np.zeros_like(errors, "float64")
+        step[0, i] = 1e-7
+        rise = by_hand((errors + step)[0], truth[0]) - by_hand((errors - step)[0], truth[0])
+        assert slope[0, i] == pytest.approx(rise / 2e-7, abs=1e-4)
+
+
+def test_compiled(compiled):
+    errors, truth = rows(5, 3, 200, 64)
+    got = compiled(lovasz_jaccard)(ops.convert_to_tensor(errors), ops.convert_to_tensor(truth))
+    np.testing.assert_allclose(ops.convert_to_numpy(got), cost(errors, truth), rtol=1e-5)
