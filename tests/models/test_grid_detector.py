@@ -85,7 +85,7 @@ def test_evaluate_is_the_metric_of_predict(trained, data):
     metric.update_state(data[1], detector.predict(data[0], verbose=0))
     scores = detector.evaluate(*data, batch_size=20, verbose=0, return_dict=True)
     for key, value in metric.result().items():
-        assert scores[key] == pytest.approx(value, abs=1e-6)
+        assert scores[key] == pytest.approx(float(value), abs=1e-6)
     assert detector.evaluate(*data, batch_size=20, verbose=0) == pytest.approx(
         list(scores.values())
     )
