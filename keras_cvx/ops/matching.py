@@ -74,43 +74,46 @@ def match_detections(
         nothing = xp.repeat(nothing[:, None], ignored.shape[1], axis=1)
     if 0 in (detections, truth_labels.shape[1]):
         return nothing
-    places = xp.flip(xp.arange(truths), axis=0)
-    # Each is (B, T, N), or (B, A, T, N), with ones where it does not depend on the axis.
+    # Each is (B, T, K, N), or (B, A, T, K, N), with ones where it does not depend on the axis.
     before = (slice(None), None, None) if ranges else (slice(None), None)
+    overlaps, ranks = overlaps[before], xp.arange(detections)[:, None]
+    places = xp.flip(xp.arange(truths), axis=0)
     if ignored is not None:
-        regular = xp.flip(xp.logical_not(xp.expand_dims(ignored, -2)), axis=-1)
+        regular = xp.logical_not(xp.flip(ignored, axis=-1))[..., None, None, :]
     if is_crowd is not None:
-        again = xp.flip(is_crowd, axis=-1)[before]
+        again = xp.flip(is_crowd, axis=-1)[(*before, None)]
 
-    def turn(k, free):
-        """What is free after the k-th detection, and what it takes `(B, T)`, or `(B, A, T)`."""
-        overlap = xp.take(overlaps, k, axis=1)[before]
-        reached = xp.logical_and(free, overlap >= thresholds)
-        within_reach = xp.any(reached, axis=-1)
+    def turn(within_reach):
+        """What each detection would take, and what remains within reach of it."""
+        wanted = within_reach
         if ignored is not None:
-            preferred = xp.logical_and(reached, regular)
-            any_preferred = xp.any(preferred, axis=-1, keepdims=True)
-            reached = xp.where(any_preferred, preferred, reached)
-        best = xp.where(reached, overlap, xp.full_like(overlap, -1.0))
-        choice = truths - 1 - _array(xp, xp.argmax(best, axis=-1), "int32")
-        choice = xp.where(within_reach, choice, xp.full_like(choice, -1))
-        left = places != choice[..., None]
+            preferred = xp.logical_and(within_reach, regular)
+            wanted = xp.where(xp.any(preferred, axis=-1, keepdims=True), preferred, wanted)
+        best = xp.argmax(xp.where(wanted, overlaps, xp.full_like(overlaps, -1.0)), axis=-1)
+        choice = truths - 1 - _array(xp, best, "int32")
+        choice = xp.where(xp.any(wanted, axis=-1), choice, xp.full_like(choice, -1))
+        taken = places == choice[..., None]
+        first = xp.min(xp.where(taken, ranks, detections), axis=-2, keepdims=True)
+        left = ranks <= first
         if is_crowd is not None:
             left = xp.logical_or(left, again)
-        return xp.logical_and(free, left), choice
+        disputed = xp.any(xp.logical_and(taken, xp.logical_not(left)))
+        return choice, xp.logical_and(within_reach, left), disputed
 
-    everywhere = xp.ones_like(truth_labels, dtype="bool")[before]
-    free = xp.logical_and(nothing[..., :1] < 0, everywhere)
+    # In order of confidence, each takes the best that is free: the one stable matching of
+    # detections that want overlap and ground truth that wants confidence (Gale and Shapley 1962).
+    # So all may choose at once: who is second somewhere chooses anew, and few turns are enough.
+    within_reach = xp.logical_and(overlaps >= thresholds[..., None], nothing[..., None] < 0)
     if xp is np:
-        for k in range(detections):
-            free, nothing[..., k] = turn(k, free)
-        return nothing
-
-    def step(k, state):
-        free, choice = turn(k, state[0])
-        return free, ops.where(ops.arange(detections) == k, choice[..., None], state[1])
-
-    return ops.fori_loop(0, detections, step, (free, nothing))[1]
+        disputed = True
+        while disputed:
+            choice, within_reach, disputed = turn(within_reach)
+        return choice
+    return ops.while_loop(
+        lambda _, __, disputed: disputed,
+        lambda _, within_reach, __: turn(within_reach),
+        (nothing, within_reach, ops.convert_to_tensor(True)),
+    )[0]
 
 
 def ignored_detections(taken, ignored, outside=None):
