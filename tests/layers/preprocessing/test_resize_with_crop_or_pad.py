@@ -7,7 +7,7 @@ from keras_cvx import geometry, testing
 from keras_cvx.layers import ResizeWithCropOrPad
 
 RNG = np.random.default_rng(0)
-SIZES = testing.image_sizes(1, 40)
+SIZES, LARGE = testing.image_sizes(1, 40), testing.image_sizes(8, 2000)
 
 
 def sample_of(size, boxes, labels):
@@ -54,19 +54,42 @@ def test_pixels_of_every_kind(as_kind, target):
     np.testing.assert_array_equal(np.asarray(got), expected)
 
 
+def spans(size):
+    """Rows and columns `[first, last)` of a rectangle in an image."""
+    return st.tuples(
+        *(st.lists(st.integers(0, n), min_size=2, max_size=2, unique=True).map(sorted) for n in size)
+    )
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), size=SIZES, target=SIZES)
 def test_a_painted_box_is_found_exactly(data, size, target):
-    spans = [
-        sorted(data.draw(st.lists(st.integers(0, n), min_size=2, max_size=2, unique=True)))
-        for n in size
-    ]
+    assert_found(size, target, data.draw(spans(size)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), size=LARGE, target=LARGE)
+def test_a_painted_box_in_images_of_up_to_2000_pixels(data, size, target):
+    assert_found(size, target, data.draw(spans(size)))
+
+
+@pytest.mark.parametrize(
+    ("size", "target"), [((8, 2000), (2000, 8)), ((2000, 8), (8, 2000)), ((2000, 1999), (9, 8))]
+)
+def test_a_painted_box_at_the_extremes(size, target):
+    (height, width), middle = size, [n // 2 for n in size]
+    assert_found(size, target, ([0, height], [0, width]))
+    assert_found(size, target, ([middle[0] - 2, height], [0, middle[1] + 3]))
+
+
+def assert_found(size, target, spans):
     (y0, y1), (x0, x1) = spans
-    sample = sample_of(size, [[x0, y0, x1, y1]], [3])
-    sample["images"][:], sample["segmentation_masks"][:] = 0, 0
-    sample["images"][y0:y1, x0:x1] = 200
-    sample["segmentation_masks"][y0:y1, x0:x1] = 8
-    moved = ResizeWithCropOrPad(*target, bounding_box_format="xyxy")(sample)
+    image, mask = np.zeros((*size, 1), "uint8"), np.zeros(size, "uint8")
+    image[y0:y1, x0:x1], mask[y0:y1, x0:x1] = 200, 8
+    boxes = {"boxes": np.float32([[x0, y0, x1, y1]]), "labels": np.int32([3])}
+    moved = ResizeWithCropOrPad(*target, bounding_box_format="xyxy")(
+        {"images": image, "bounding_boxes": boxes, "segmentation_masks": mask}
+    )
     [got], [label] = moved["bounding_boxes"]["boxes"], moved["bounding_boxes"]["labels"]
     for painted in (moved["images"][..., 0] == 200, moved["segmentation_masks"] == 8):
         if not painted.any():
