@@ -57,7 +57,10 @@ def test_pixels_of_every_kind(as_kind, target):
 def spans(size):
     """Rows and columns `[first, last)` of a rectangle in an image."""
     return st.tuples(
-        *(st.lists(st.integers(0, n), min_size=2, max_size=2, unique=True).map(sorted) for n in size)
+        *(
+            st.lists(st.integers(0, n), min_size=2, max_size=2, unique=True).map(sorted)
+            for n in size
+        )
     )
 
 
