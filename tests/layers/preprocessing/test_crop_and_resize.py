@@ -72,6 +72,24 @@ def test_in_a_model_of_images_of_any_size():
     np.testing.assert_array_equal(crops, expected)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("fill_value", [None, 7.0])
+def test_in_a_model_with_bilinear_sampling(compiled, known, fill_value):
+    """Boxes inside and outside, eager and under XLA, as on the host."""
+    crop = layer(bounding_box_format="rel_yxyx", fill_value=fill_value)
+    boxes = convert(BOXES, "xyxy", "rel_yxyx", height=HEIGHT, width=WIDTH)
+    images, pixels = (
+        IMAGES.astype("float32"),
+        keras.Input((HEIGHT, WIDTH, 3) if known else (None, None, 3)),
+    )
+    regions = keras.Input((2 if known else None, 4))
+    model = keras.Model([pixels, regions], crop(pixels, regions))
+    expected = crop(images, boxes)
+    given = [ops.convert_to_tensor(images), ops.convert_to_tensor(boxes)]
+    for call in (model, compiled(model)):
+        np.testing.assert_allclose(to_numpy(call(given)), expected, rtol=0, atol=1e-2)
+
+
 def test_in_a_pipeline():
     tf = pytest.importorskip("tensorflow")
     data = tf.data.Dataset.from_tensor_slices((IMAGES, BOXES))

@@ -1,3 +1,4 @@
+import functools
 import multiprocessing
 import types
 
@@ -265,18 +266,19 @@ def test_in_a_model():
     assert not np.array_equal(one, other)
 
 
-def compile_with_state(crop):
-    """Function of a sample, compiled by XLA, that advances the generator of a layer."""
+def compile_with_state(crop, **options):
+    """Function of a sample, compiled by XLA, that advances the generator of a layer or a model."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(crop, jit_compile=True)
+        return tf.function(lambda tensors: crop(tensors, **options), jit_compile=True)
     if keras.backend.backend() != "jax":
         pytest.skip("torch has no XLA here")
     import jax
 
-    crop.build()
-    pure = jax.jit(crop.stateless_call)
+    if not crop.built:
+        crop.build()
+    pure = jax.jit(lambda *x: crop.stateless_call(*x, **options))
 
     def advancing(tensors):
         moved, state = pure([], [v.value for v in crop.non_trainable_variables], tensors)
@@ -285,6 +287,69 @@ def compile_with_state(crop):
         return moved
 
     return advancing
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_a_sample_in_a_model(xla):
+    """What a model draws, the host makes of the same region: pixels, boxes and masks."""
+    inputs = {
+        "images": keras.Input((HEIGHT, WIDTH, 3), dtype="uint8", name="images"),
+        "bounding_boxes": {
+            "boxes": keras.Input((None, 4), name="boxes"),
+            "labels": keras.Input((None,), dtype="int32", name="labels"),
+        },
+        "segmentation_masks": keras.Input(
+            (HEIGHT, WIDTH), dtype="int32", name="segmentation_masks"
+        ),
+    }
+    crop = layer(min_visible=0.4)
+    model = keras.Model(inputs, crop(inputs))
+    call = (
+        compile_with_state(model, training=True) if xla else functools.partial(model, training=True)
+    )
+    drawn = []
+    for _ in range(2):
+        moved = keras.tree.map_structure(
+            to_numpy, call(keras.tree.map_structure(ops.convert_to_tensor, sample()))
+        )
+        drawn.append(moved["geometry"]["offset"])
+        assert_moved_by_its_record(crop, moved)
+    assert not np.array_equal(*drawn)
+
+
+def assert_moved_by_its_record(crop, moved):
+    """As the host moves `sample()` by the record that came out."""
+    record = moved["geometry"]
+    region = crop.region(record)
+    expected = crop_and_resize(IMAGES, region, (20, 24), fill_value=None)[:, 0]
+    np.testing.assert_allclose(moved["images"].astype(int), expected.astype(int), atol=1)
+    boxes, stays = crop.move_boxes(BOXES, record)
+    stays &= LABELS >= 0
+    assert stays.any()
+    np.testing.assert_array_equal(moved["bounding_boxes"]["labels"], np.where(stays, LABELS, -1))
+    np.testing.assert_allclose(
+        moved["bounding_boxes"]["boxes"], np.where(stays[..., None], boxes, -1.0), atol=1e-4
+    )
+    for i, mask in enumerate(MASKS):
+        one = {name: field[i] for name, field in record.items()}
+        decided = ~undecided(one)
+        right = geometry.transform_mask(mask, one)
+        np.testing.assert_array_equal(moved["segmentation_masks"][i][decided], right[decided])
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_in_a_model_at_inference(xla):
+    image = keras.Input((HEIGHT, WIDTH, 3))
+    model = keras.Model(image, layer()(image))
+    options = {"training": False}
+    call = compile_with_state(model, **options) if xla else functools.partial(model, **options)
+    images = IMAGES.astype("float32")
+    np.testing.assert_allclose(
+        to_numpy(call(ops.convert_to_tensor(images))),
+        layer()(images, training=False),
+        rtol=0,
+        atol=1e-2,
+    )
 
 
 def test_compiled():

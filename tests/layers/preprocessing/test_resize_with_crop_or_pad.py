@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_cvx import geometry, testing
 from keras_cvx.layers import ResizeWithCropOrPad
@@ -140,6 +142,47 @@ def test_fill_values(as_kind):
     assert (np.asarray(moved["images"])[[0, -1]] == 7.5).all()
     assert (np.asarray(moved["segmentation_masks"])[[0, -1]] == 99).all()
     np.testing.assert_array_equal(np.asarray(moved["images"])[1:3], np.asarray(sample["images"]))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("target", [(24, 70), (50, 31)])
+def test_in_a_model(compiled, known, target):
+    """One axis cropped and one padded; the same pixels, masks and labels as on the host."""
+    size = (37, 53)
+    boxes = [[1, 2.5, 20, 30], [30.25, 20, 52, 36], [0, 0, 3, 3], [-1] * 4]
+    samples = [sample_of(size, boxes[k:] + boxes[:k], [4, 5, 6, -1]) for k in (0, 1)]
+    for sample in samples:
+        sample["bounding_boxes"]["labels"][(sample["bounding_boxes"]["boxes"] == -1).all(-1)] = -1
+    batch = keras.tree.map_structure(lambda *x: np.stack(x), *samples)
+    layer = ResizeWithCropOrPad(
+        *target, min_visible=0.3, fill_value=-3, mask_fill_value=99, bounding_box_format="xyxy"
+    )
+    side = size if known else (None, None)
+    inputs = {
+        "images": keras.Input((*side, 2), name="images"),
+        "bounding_boxes": {
+            "boxes": keras.Input((None, 4), name="boxes"),
+            "labels": keras.Input((None,), dtype="int32", name="labels"),
+        },
+        "segmentation_masks": keras.Input(side, dtype="int32", name="segmentation_masks"),
+    }
+    model = keras.Model(inputs, layer(inputs))
+    expected = layer(batch)
+    kept = expected["bounding_boxes"]["labels"] >= 0
+    assert kept.any()
+    assert (~kept).sum() > 2
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, batch)
+    for call in (model, compiled(model)):
+        moved = keras.tree.map_structure(ops.convert_to_numpy, call(tensors))
+        # XLA rounds a product and a sum at once, others one after the other.
+        np.testing.assert_allclose(
+            moved["bounding_boxes"].pop("boxes"),
+            expected["bounding_boxes"]["boxes"],
+            rtol=0,
+            atol=1e-5,
+        )
+        right = {**expected, "bounding_boxes": {"labels": expected["bounding_boxes"]["labels"]}}
+        keras.tree.map_structure(np.testing.assert_array_equal, moved, right)
 
 
 @pytest.mark.parametrize("min_visible", [-0.1, 1.1, float("nan")])
