@@ -42,6 +42,15 @@ def test_is_the_function():
     np.testing.assert_array_equal(layer()(IMAGES[0], BOXES[0]), EXPECTED[0])
 
 
+@pytest.mark.usefixtures("no_tensors")
+def test_numpy_arrays_meet_no_tensor_of_the_backend():
+    crop = layer(bounding_box_format="rel_yxyx")
+    boxes = convert(BOXES, "xyxy", "rel_yxyx", height=HEIGHT, width=WIDTH)
+    assert type(crop(IMAGES, boxes)) is np.ndarray
+    assert type(crop(IMAGES[0], boxes[0].tolist())) is np.ndarray
+    assert {type(x) for x in crop.record((HEIGHT, WIDTH), boxes).values()} == {np.ndarray}
+
+
 @pytest.mark.parametrize("bounding_box_format", ["xywh", "rel_yxyx", "center_xywh"])
 def test_formats(bounding_box_format):
     boxes = convert(BOXES, "xyxy", bounding_box_format, height=HEIGHT, width=WIDTH)

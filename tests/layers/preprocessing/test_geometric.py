@@ -1,6 +1,6 @@
 import logging
+import multiprocessing
 import pickle
-import types
 
 import keras
 import numpy as np
@@ -8,8 +8,15 @@ import pytest
 from keras import ops
 
 from keras_cvx import geometry
-from keras_cvx.layers import GeometricLayer, ResizeWithCropOrPad, ResizeWithPad
-from keras_cvx.ops import _arrays, convert
+from keras_cvx.layers import (
+    CropAndResize,
+    GeometricLayer,
+    RandomCropAndResize,
+    ResizeWithCropOrPad,
+    ResizeWithPad,
+    RestoreDetections,
+)
+from keras_cvx.ops import convert, crop_and_resize
 from keras_cvx.ops.boxes import FORMATS
 
 RNG = np.random.default_rng(0)
@@ -493,11 +500,8 @@ def test_a_file_that_cannot_be_decoded_is_named(layer, tmp_path, content):
         layer([good, bad])
 
 
-def test_numpy_arrays_meet_no_tensor_of_the_backend(layer, monkeypatch):
-    only = types.SimpleNamespace(is_tensor=ops.is_tensor)
-    monkeypatch.setattr(_arrays, "ops", only)
-    monkeypatch.setattr(keras.ops, "convert_to_tensor", lambda *_: pytest.fail("a tensor is made"))
-    monkeypatch.setattr(keras.layers.Layer, "__call__", lambda *_: pytest.fail("Keras is asked"))
+@pytest.mark.usefixtures("no_tensors")
+def test_numpy_arrays_meet_no_tensor_of_the_backend(layer):
     for sample in (sample_of(37, 53), sample_of(2, 37, 53, dtype="uint8")):
         moved = layer(layer(sample))
         assert all(isinstance(x, np.ndarray) for x in keras.tree.flatten(moved))
@@ -506,16 +510,53 @@ def test_numpy_arrays_meet_no_tensor_of_the_backend(layer, monkeypatch):
 
 
 def test_in_the_workers_of_a_pydataset(layer):
+    images = [sample_of(2, 20 + i, 50 - i)["images"] for i in range(6)]
+
     class Data(keras.utils.PyDataset):
         def __len__(self):
-            return 6
+            return len(images)
 
         def __getitem__(self, i):
-            return layer(sample_of(2, 20 + i, 50 - i)["images"]), np.zeros((2, 1))
+            return layer(images[i]), np.zeros((2, 1))
 
     inputs = keras.Input((HEIGHT, WIDTH, 3))
-    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
-    assert model.predict(Data(workers=2), verbose=0).shape == (12, 3)
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    expected = np.concatenate([layer(x) for x in images])
+    np.testing.assert_array_equal(model.predict(Data(workers=2), verbose=0), expected)
+
+
+def test_in_two_worker_processes():
+    """Spawned ones: what is forked with a framework's threads in it may never return.
+
+    Of all layers in one test, for each process imports Keras anew.
+    """
+    options = {"bounding_box_format": "xyxy"}
+    sample, regions = sample_of(37, 53), np.float32([[2, 1.5, 9, 8.75], [-3, 4, 25.5, 13]])
+    detections = {"boxes": regions[None], "labels": np.int32([[3, 4]])}
+    record = geometry.resize_with_pad(np.float32([[50, 100]]), (HEIGHT, WIDTH))
+    calls = [
+        *((make(**options), (sample,)) for make in LAYERS.values()),
+        (CropAndResize(6, 5, **options), (sample["images"], regions)),
+        (RestoreDetections(), (detections, record)),
+    ]
+    augment = RandomCropAndResize(HEIGHT, WIDTH, scale=(0.2, 0.5), seed=5, **options)
+    spawning = multiprocessing.get_context("spawn")
+    with spawning.Pool(1) as first, spawning.Pool(1) as second:
+        workers = (first, second)
+        got = [[worker.apply_async(*call) for call in calls] for worker in workers]
+        drawn = [worker.apply_async(augment, (sample,)) for worker in workers]
+        got = [[result.get(120) for result in results] for results in got]
+        drawn = [result.get(120) for result in drawn]
+    expected = [call(*arguments) for call, arguments in calls]
+    for results in got:
+        keras.tree.map_structure(np.testing.assert_array_equal, results, expected)
+    drawn.append(augment(sample))
+    # The two, and the process that made them, each have a region of their own.
+    assert len({tuple(moved["geometry"]["offset"].tolist()) for moved in drawn}) == 3
+    for moved in drawn:
+        region = augment.region(moved["geometry"])
+        crop = crop_and_resize(sample["images"], region, (HEIGHT, WIDTH), fill_value=None)[0]
+        np.testing.assert_array_equal(moved["images"], crop)
 
 
 def test_goes_to_other_processes(layer):

@@ -425,6 +425,15 @@ def test_without_regions_nothing_of_the_backend_is_made():
     assert not crop.variables
 
 
+@pytest.mark.usefixtures("no_tensors")
+@pytest.mark.parametrize("training", [True, False])
+def test_numpy_arrays_meet_no_tensor_of_the_backend(training):
+    crop = layer(min_visible=0.3)
+    for data in (sample(), sample(rows=0), {"images": [IMAGES[0], IMAGES[1, :15]]}):
+        moved = crop(data, training=training)
+        assert {type(x) for x in keras.tree.flatten(moved)} == {np.ndarray}
+
+
 def test_boxes_without_a_format():
     with pytest.raises(ValueError, match="`bounding_box_format` must be given"):
         layer(bounding_box_format=None)(sample())
