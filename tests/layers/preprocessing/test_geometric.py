@@ -559,6 +559,43 @@ def test_in_two_worker_processes():
         np.testing.assert_array_equal(moved["images"], crop)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "tolerance"),
+    [
+        ("RandomFlip", {"mode": "horizontal"}, 0.501),
+        # Half a pixel by the letterbox and half by this.
+        ("RandomTranslation", {"height_factor": 0.15, "width_factor": 0.15}, 1.001),
+    ],
+)
+def test_augmentation_of_keras_after_the_letterbox(name, options, tolerance):
+    """It takes the sample as it is, and its boxes still lie on the painted pixels."""
+    images, masks = np.zeros((6, 37, 53, 3), "float32"), np.zeros((6, 37, 53, 1), "int32")
+    images[:, 8:20, 12:31], masks[:, 8:20, 12:31] = 200, 7
+    boxes = np.float32([[[12, 8, 31, 20], [-1, -1, -1, -1]]] * 6)
+    sample = {
+        "images": images,
+        "segmentation_masks": masks,
+        "bounding_boxes": {"boxes": boxes, "labels": np.int32([[7, -1]] * 6)},
+    }
+    letterbox = ResizeWithPad(HEIGHT, WIDTH, bounding_box_format="xyxy", mask_fill_value=0)
+    between = letterbox(keras.tree.map_structure(ops.convert_to_tensor, sample))
+    augment = getattr(keras.layers, name)(bounding_box_format="xyxy", seed=1, **options)
+    moved = keras.tree.map_structure(ops.convert_to_numpy, augment(between, training=True))
+    assert moved["bounding_boxes"]["labels"].tolist() == [[7, -1]] * 6
+    found = moved["bounding_boxes"]["boxes"][:, 0]
+    # Some have moved, and not all by the same.
+    assert len(np.unique(found.round(2), axis=0)) > 1
+    assert moved["segmentation_masks"].shape == (6, HEIGHT, WIDTH, 1)
+    for i, box in enumerate(found):
+        for shown in (
+            moved["images"][i, ..., 0] >= 99.9,
+            moved["segmentation_masks"][i, ..., 0] == 7,
+        ):
+            rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+            extent = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            assert np.abs(extent - box).max() <= tolerance
+
+
 def test_goes_to_other_processes(layer):
     sample = sample_of(37, 53)
     assert_same(pickle.loads(pickle.dumps(layer))(sample), layer(sample), 0)  # noqa: S301
