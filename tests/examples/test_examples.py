@@ -38,10 +38,55 @@ def test_compose_with_plain_keras():
 def test_letterbox(tmp_path, capsys):
     from PIL import Image
 
-    assert load("letterbox").main(["--output", str(tmp_path)]) < 1e-3
+    error = load("letterbox").main(["--output", str(tmp_path)])
+    assert error < 1e-3
     with Image.open(tmp_path / "letterbox.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
-    assert f"The picture is {tmp_path / 'letterbox.png'}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"off by {error:.1e} pixels" in printed
+    assert f"The picture is {tmp_path / 'letterbox.png'}" in printed
+
+
+def test_letterbox_draws_its_boxes_on_their_digits():
+    from matplotlib.figure import Figure
+
+    example = load("letterbox")
+    sample = example.photograph()
+    results = example.transformed(sample)
+    truth = sample["bounding_boxes"]
+    there = truth["labels"] >= 0
+    assert there.sum() > 2
+    back = example.restored(results["ResizeWithPad"])
+    np.testing.assert_allclose(back[there], truth["boxes"][there], rtol=0, atol=1e-3)
+
+    for name, shown in {"photograph": sample, **results}.items():
+        axes = Figure().add_subplot()
+        example.draw(axes, shown, back if name == "photograph" else None)
+        drawn = [patch.get_bbox().extents for patch in axes.patches]
+        boxes, labels = (shown["bounding_boxes"][key] for key in ("boxes", "labels"))
+        expected = [*boxes[labels >= 0], *(back[there] if name == "photograph" else [])]
+        np.testing.assert_allclose(drawn, expected, rtol=0, atol=1e-3)
+        height, width = shown["segmentation_masks"].shape
+        assert all(image.get_extent() == [0, width, height, 0] for image in axes.images)
+        assert_boxes_hold_their_ink(shown["segmentation_masks"], boxes, labels)
+
+
+def assert_boxes_hold_their_ink(mask, boxes, labels):
+    """Of each class that is there once: a box ends where its pixels do, unless both are cut."""
+    height, width = mask.shape
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    whole = 0
+    for label in classes[counts == 1]:
+        [box] = boxes[labels == label]
+        rows, columns = np.nonzero(mask == label + 1)
+        first, last = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
+        assert (first >= box[:2] - 0.501).all()
+        assert (last <= box[2:] + 0.501).all()
+        if (box[:2] > 0).all() and (box[2:] < [width, height]).all():
+            whole += 1
+            assert (first <= box[:2] + 0.501).all()
+            assert (last >= box[2:] - 0.501).all()
+    assert whole > 0
 
 
 def test_evaluate_detections(tmp_path, capsys):

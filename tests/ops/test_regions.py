@@ -11,7 +11,8 @@ from keras_cvx import geometry
 from keras_cvx.ops import crop_and_resize, resize, roi_align
 
 HEIGHT, WIDTH, FILL = 11, 14, 7.0
-IMAGES = np.random.default_rng(0).uniform(0, 255, (2, HEIGHT, WIDTH, 3)).astype("float32")
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(0, 255, (2, HEIGHT, WIDTH, 3)).astype("float32")
 # Inside, reaching outside, outside, flipped, without an area, padded, the whole image.
 BOXES = np.float32(
     [
@@ -300,6 +301,51 @@ def test_roi_align_is_the_loop(size, ratio, scale, aligned, library):
     got = roi_align(library(IMAGES), library(BOXES), size, **options)
     expected = looped_roi_align(IMAGES, BOXES, size, ratio, aligned, scale)
     np.testing.assert_allclose(to_numpy(got), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("aligned", "first"), [(False, [7.5, 8.0, 8.5, 9.0]), (True, [4.5, 5.0, 5.5, 6.0])]
+)
+def test_roi_align_has_the_values_that_detectron2_publishes(aligned, first, library):
+    """Of `test_forward_output` in its tests/layers/test_roi_align.py.
+
+    Its `sampling_ratio=0` takes one sample in cells of half a pixel; its rows are 2.5 apart.
+    """
+    image = library(np.arange(25, dtype="float32").reshape(5, 5, 1))
+    boxes = library(np.float32([[1, 1, 3, 3]]))
+    got = roi_align(image, boxes, (4, 4), sampling_ratio=1, aligned=aligned)
+    expected = np.float32(first) + 2.5 * np.arange(4, dtype="float32")[:, None]
+    np.testing.assert_allclose(to_numpy(got)[0, ..., 0], expected, atol=1e-5)
+
+
+def test_roi_align_of_half_the_image_as_detectron2_tests_it():
+    """Of `test_resize` in the same file: a box in an image of half the size has the same cells."""
+    image = RNG.uniform(0, 100, (30, 30, 1)).astype("float32")
+    half = image.reshape(15, 2, 15, 2, 1).mean((1, 3))
+    box = np.float32([[10, 10, 20, 20]])
+    got = roi_align(image, box, (5, 5), sampling_ratio=2)
+    np.testing.assert_allclose(
+        roi_align(half, box / 2, (5, 5), sampling_ratio=1), got, rtol=0, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        roi_align(half, box, (5, 5), sampling_ratio=1, spatial_scale=0.5), got, rtol=0, atol=1e-4
+    )
+
+
+def test_roi_align_has_the_values_and_gradients_that_mmcv_publishes(gradient):
+    """Of its tests/test_ops/test_roi_align.py: 2 × 2 cells of 2 × 2 samples, aligned."""
+    small = np.float32([[1, 2], [3, 4]])
+    large = np.float32([[1, 2, 5, 6], [3, 4, 7, 8], [9, 10, 13, 14], [11, 12, 15, 16]])
+    for image, side, values, weights in (
+        (small, 1.0, [[1.0, 1.25], [1.5, 1.75]], [1.75, 0.25]),
+        (large, 3.0, [[1.9375, 4.75], [7.5625, 10.375]], [0.6875, 0.625, 0.625, 0.0625]),
+    ):
+        boxes = np.float32([[0, 0, side, side]])
+        got = roi_align(ops.convert_to_tensor(image[..., None]), boxes, (2, 2))
+        np.testing.assert_allclose(to_numpy(got)[0, ..., 0], values, atol=1e-5)
+        _, slope = gradient(lambda x, b=boxes: ops.sum(roi_align(x, b, (2, 2))), image[..., None])
+        # Printed there are the products, 3.0625, 0.4375 and 0.0625 for the small image.
+        np.testing.assert_allclose(slope[..., 0], np.outer(weights, weights), atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)

@@ -49,6 +49,13 @@ def test_there_and_back(bounding_box_format):
         np.testing.assert_allclose(ops.convert_to_numpy(found["confidence"]), confidence)
 
 
+@pytest.mark.usefixtures("no_tensors")
+def test_numpy_arrays_meet_no_tensor_of_the_backend():
+    boxes, labels = of_originals(np.random.default_rng(0))
+    found = RestoreDetections("rel_xywh")({"boxes": boxes, "labels": labels}, RECORD)
+    assert {type(x) for x in found.values()} == {np.ndarray}
+
+
 def test_clipped_to_each_image():
     boxes = np.float32([[[-9, -9, 99, 99]]] * 3)
     found = RestoreDetections()({"boxes": boxes, "labels": np.zeros((3, 1), "int32")}, RECORD)

@@ -10,6 +10,7 @@ from keras_cvx.layers import ResizeWithPad
 from keras_cvx.ops.resizing import INTERPOLATIONS
 
 SIZES = testing.image_sizes(8, 64) | testing.image_sizes(8, 400)
+LARGE = testing.image_sizes(8, 2000)
 RNG = np.random.default_rng(0)
 # Both orientations, larger and smaller, a square in which float32 loses a pixel.
 CASES = [
@@ -67,27 +68,68 @@ def test_no_images_and_no_boxes(as_kind, count):
     assert {tuple(field.shape) for field in moved["geometry"].values()} == {(count, 2)}
 
 
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), size=SIZES, target=SIZES, position=st.sampled_from([*geometry.POSITIONS]))
-def test_a_painted_box_is_found_where_the_box_is(data, size, target, position):
-    box = data.draw(rectangles(size))
+def letterboxed(size, target, position, box):
     image, mask = painted(size, box)
     layer = ResizeWithPad(*target, pad_position=position, bounding_box_format="xyxy")
-    moved = layer(
+    return layer(
         {
             "images": image,
             "bounding_boxes": {"boxes": box, "labels": np.int32([7])},
             "segmentation_masks": mask,
         }
     )
+
+
+def assert_found(moved, box):
     got = moved["bounding_boxes"]["boxes"][0]
-    # What is smaller than a pixel may fall between two samples.
-    assume((got[2:] - got[:2] >= 1).all())
     found = extent((moved["images"] >= 127.4).all(-1))
     assert np.abs(found - got).max() <= 0.501
     assert np.abs(extent(moved["segmentation_masks"] == 7) - got).max() <= 0.501
     back = geometry.restore_boxes(got[None], moved["geometry"])
     np.testing.assert_allclose(back, box, atol=1e-3)
+
+
+def is_shown(moved):
+    """What is smaller than a pixel may fall between two samples."""
+    box = moved["bounding_boxes"]["boxes"][0]
+    return (box[2:] - box[:2] >= 1).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), size=SIZES, target=SIZES, position=st.sampled_from([*geometry.POSITIONS]))
+def test_a_painted_box_is_found_where_the_box_is(data, size, target, position):
+    box = data.draw(rectangles(size))
+    moved = letterboxed(size, target, position, box)
+    assume(is_shown(moved))
+    assert_found(moved, box)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), size=LARGE, target=LARGE)
+def test_a_painted_box_in_images_of_up_to_2000_pixels(data, size, target):
+    box = data.draw(rectangles(size))
+    moved = letterboxed(size, target, "center", box)
+    assume(is_shown(moved))
+    assert_found(moved, box)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [
+        ((2000, 1333), (1333, 2000)),
+        ((1333, 2000), (224, 224)),
+        ((8, 2000), (2000, 8)),
+        ((2000, 8), (2000, 2000)),
+        ((8, 11), (2000, 1999)),
+    ],
+)
+def test_a_painted_box_at_the_extremes(size, target):
+    """Both orientations, up and down; to the image's edge and off it."""
+    height, width = size
+    # At least a pixel of the target is left of an eighth of the narrow sides.
+    for box in ([0, 0, width, height], [width // 8, height // 4, width, height]):
+        moved = letterboxed(size, target, "bottom_right", np.float32([box]))
+        assert_found(moved, np.float32([box]))
 
 
 @settings(max_examples=60, deadline=None)
