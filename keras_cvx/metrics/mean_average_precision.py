@@ -107,7 +107,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
         self.bins = int(bins)
         self._edges = confidence_edges(self.bins)
         ranges = len(AREA_RANGES) if area_ranges else 1
-        room = (2, self.num_classes, self.bins, ranges, len(IOU_THRESHOLDS))
+        room = (self.num_classes, self.bins, 2, ranges, len(IOU_THRESHOLDS))
         self.counts = self.add_variable(
             room, "zeros", dtype="float32", aggregation="sum", name="counts"
         )
@@ -173,7 +173,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
                 f"Received: iou_threshold={iou_threshold!r}"
             )
         counts = ops.convert_to_numpy(self.counts)[..., 0, near[0]]
-        right, judged = np.cumsum(counts, axis=-1, dtype="float64")
+        right, judged = np.moveaxis(np.cumsum(counts, axis=1, dtype="float64"), -1, 0)
         truths = ops.convert_to_numpy(self.truths)[:, :1].astype("float64")
         precision, recall = (
             np.divide(right, whole, out=np.zeros_like(right), where=whole > 0)

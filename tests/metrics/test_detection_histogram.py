@@ -51,8 +51,8 @@ def test_one_detection_a_bin_is_exact():
     for truths in (1, 7, 30):
         right = rng.uniform(size=40) < rng.uniform()
         right &= np.cumsum(right) <= truths
-        counts = np.zeros((2, 1, 40, 1, 1), "float32")
-        counts[0, 0, :, 0, 0], counts[1] = right, 1.0
+        counts = np.ones((1, 40, 2, 1, 1), "float32")
+        counts[0, :, 0, 0, 0] = right
         got = module.histogram_precision(
             ops.convert_to_tensor(counts), ops.convert_to_tensor(np.float32([[truths]]))
         )
@@ -63,8 +63,8 @@ def test_one_detection_a_bin_is_exact():
 def test_a_bin_of_many_is_as_if_they_lay_evenly():
     """Half of 2 * n are right, in the order wrong, right, wrong, ...: precision 1 / 2 all along."""
     for count in (1, 10, 1000):
-        counts = np.float32([count, 2 * count]).reshape(2, 1, 1, 1, 1)
-        counts = np.concatenate([counts, np.zeros_like(counts)], axis=2)
+        counts = np.float32([count, 2 * count]).reshape(1, 1, 2, 1, 1)
+        counts = np.concatenate([counts, np.zeros_like(counts)], axis=1)
         got = module.histogram_precision(
             ops.convert_to_tensor(counts), ops.convert_to_tensor(np.float32([[2 * count]]))
         )

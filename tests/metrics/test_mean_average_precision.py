@@ -317,7 +317,7 @@ def test_curves():
         kept = np.where(found["confidence"] >= least, found["labels"], -1)
         some = MeanAveragePrecision(CLASSES)
         some.update_state(truth, {**found, "labels": kept})
-        hits = ops.convert_to_numpy(some.counts)[:, :, :, 0, 0].sum(2)
+        hits = ops.convert_to_numpy(some.counts)[..., 0, 0].sum(1).T
         at = np.argmin(np.abs(curves["confidence"] - least))
         truths = np.array([(truth["labels"] == c).sum() for c in range(CLASSES)])
         for c in range(CLASSES):
