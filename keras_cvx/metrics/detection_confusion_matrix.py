@@ -1,7 +1,5 @@
 """Which classes a detector takes for which, what it misses and what it makes up."""
 
-import numbers
-
 from keras import ops
 
 from keras_cvx import plugins
@@ -13,6 +11,7 @@ from keras_cvx.metrics.detection_tensors import (
     most_confident,
     truth_tensors,
 )
+from keras_cvx.ops.arguments import check_numbers
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.confusion import confusion_matrix
 from keras_cvx.ops.matching import ignored_detections, match_detections
@@ -46,12 +45,12 @@ def detection_confusion(truth, found, num_classes, iou_threshold):
     """
     labels, truth_labels = found["labels"], truth["labels"]
     overlaps, ignored = crowd_overlaps(truth, found)
+    # One class for all that is there.
+    any_class, any_truth = (ops.where(x >= 0, 0, -1) for x in (labels, truth_labels))
     taken = match_detections(
         overlaps,
-        *(
-            ops.where(x >= 0, ops.zeros_like(x), ops.full_like(x, -1))
-            for x in (labels, truth_labels)
-        ),
+        any_class,
+        any_truth,
         [iou_threshold],
         ignored=ignored,
         is_crowd=truth.get("is_crowd"),
@@ -176,12 +175,13 @@ class DetectionConfusionMatrix(ConfusionCounts):
         dtype=None,
     ):
         super().__init__(num_classes, name=name, dtype=dtype)
-        if not isinstance(confidence_threshold, numbers.Real) or not 0 <= confidence_threshold < 1:
+        check_numbers(confidence_threshold=confidence_threshold, iou_threshold=iou_threshold)
+        if not 0 <= confidence_threshold < 1:
             raise ValueError(
                 "`confidence_threshold` must be a number in [0, 1). "
                 f"Received: confidence_threshold={confidence_threshold!r}"
             )
-        if not isinstance(iou_threshold, numbers.Real) or not 0 < iou_threshold <= 1:
+        if not 0 < iou_threshold <= 1:
             raise ValueError(
                 "`iou_threshold` must be a number in (0, 1]. "
                 f"Received: iou_threshold={iou_threshold!r}"

@@ -159,9 +159,11 @@ class MeanAveragePrecision(keras.metrics.Metric):
 
         Returns:
             Dictionary of NumPy arrays: `"confidence"` `(bins,)`, falling; `"precision"`,
-            `"recall"` and `"f1"` `(C, bins)`, each counting the detections of at least that
-            confidence, 0 where there are none; and `"best_confidence"` `(C,)`, that of the
-            highest F1.
+            `"recall"` and `"f1"` `(C, bins)`, each counting the detections above that confidence,
+            and above or at 0 for the last, 0 where there are none; `"best_confidence"` `(C,)`, that
+            of the highest F1, and `"best_mean_confidence"`, a float, that of the highest mean F1
+            of the classes with ground truth. Recall, F1 and the best are NaN for a class without
+            ground truth, and the best where nothing is right at any.
 
         Raises:
             ValueError: If the threshold is not one of COCO's.
@@ -175,20 +177,23 @@ class MeanAveragePrecision(keras.metrics.Metric):
         counts = ops.convert_to_numpy(self.counts)[..., 0, near[0]]
         right, judged = np.cumsum(counts, axis=-1, dtype="float64")
         truths = ops.convert_to_numpy(self.truths)[:, :1].astype("float64")
-        precision, recall = (
-            np.divide(right, whole, out=np.zeros_like(right), where=whole > 0)
-            for whole in (judged, np.broadcast_to(truths, right.shape))
-        )
-        whole = judged + truths
-        f1 = np.divide(2 * right, whole, out=np.zeros_like(right), where=whole > 0)
+        precision = np.divide(right, judged, out=np.zeros_like(right), where=judged > 0)
+        # NaN for classes without ground truth.
+        truths = np.where(truths > 0, truths, np.nan)
+        recall, f1 = right / truths, 2 * right / (judged + truths)
         confidence = np.append(self._edges[::-1], np.float32(0.0))
-        best = confidence[np.argmax(f1, axis=-1)]
+        of_present = f1[~np.isnan(truths[:, 0])]
+        best, best_mean = (
+            np.where((x > 0).any(-1), confidence[np.argmax(x, axis=-1)], np.float32(np.nan))
+            for x in (np.nan_to_num(f1), of_present.sum(0))
+        )
         return {
             "confidence": confidence,
             "precision": precision,
             "recall": recall,
             "f1": f1,
             "best_confidence": best,
+            "best_mean_confidence": float(best_mean),
         }
 
     def get_config(self):

@@ -33,9 +33,9 @@ def precision_recall(recall, precision, *, confidence=None, class_names=None):
     `metrics.MeanAveragePrecision` give the arrays.
 
     Args:
-        recall: Float array `(R,)` of all classes, as COCO's 101 or Pascal VOC's 11, over which AP
-            is the mean of precision; or `(C, R)`, of each class at thresholds of confidence. In
-            `[0, 1]`, rising.
+        recall: Float array `(R,)` of all classes, evenly spaced from 0 to 1 as COCO's 101 or Pascal
+            VOC's 11, over which AP is the mean of precision; or `(C, R)`, of each class at
+            thresholds of confidence, rising in `[0, 1]`.
         precision: Float array `(C, R)` in `[0, 1]`. A row that holds NaN or −1, or whose recall
             holds NaN, is of a class without ground truth: it is not drawn and leaves the mean.
         confidence: Float array `(R,)` or `(C, R)`, the confidence above which detections count at
@@ -48,7 +48,7 @@ def precision_recall(recall, precision, *, confidence=None, class_names=None):
         A `matplotlib.figure.Figure` with one axes.
 
     Raises:
-        ValueError: If an array has a wrong shape or recall falls.
+        ValueError: If an array has a wrong shape, or `recall` falls or is not evenly spaced.
         ImportError: If matplotlib is missing.
 
     Example:
@@ -92,16 +92,14 @@ def precision_recall(recall, precision, *, confidence=None, class_names=None):
     curves = [(entry, PALETTE[i], 1.3) for i, entry in enumerate(entries)]
     curves += [(f"_{more}" if i else more, PALE, 0.6) for i in range(len(others))]
     for label, (entry, colour, thickness) in zip([*coloured, *others], curves, strict=True):
-        outline = (
-            (recalls[label], highest[label]) if shared else _steps(recalls[label], highest[label])
-        )
-        _draw(axes, *outline, entry, color=colour, linewidth=thickness, zorder=2 + thickness)
+        x, y = recalls[label], highest[label]
+        x, y = (x, y) if shared else _steps(x, y)
+        _draw(axes, x, y, entry, color=colour, linewidth=thickness, zorder=2 + thickness)
         if label in best and label in coloured:
             place = best[label][0]
-            point = recalls[label, place], precision[label, place]
             _draw(
-                axes, *point, "_best", color=colour, marker="o", markersize=5,
-                markeredgecolor="white", zorder=5,
+                axes, recalls[label, place], precision[label, place], "_best", color=colour,
+                marker="o", markersize=5, markeredgecolor="white", zorder=5,
             )  # fmt: skip
     for entry in gone:
         _draw(axes, [], [], entry, color="none")
@@ -190,5 +188,10 @@ def _checked(recall, precision, confidence):
     if (np.diff(recall) < 0).any():
         raise ValueError(
             "`recall` must rise along its last axis, as confidence falls. Received: one that falls"
+        )
+    if recall.ndim == 1 and not np.allclose(recall, np.linspace(0, 1, len(recall)), atol=1e-6):
+        raise ValueError(
+            "`recall` must be evenly spaced from 0 to 1 if it is of all classes. Received: another of "
+            f"shape {recall.shape}. Give the recall of each class as {precision.shape}."
         )
     return recall, precision, confidence

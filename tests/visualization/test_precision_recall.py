@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 
+from keras_cvx.metrics import MeanAveragePrecision
 from keras_cvx.visualization import precision_recall
 from keras_cvx.visualization.style import INK, PALE, PALETTE
 
@@ -173,12 +174,35 @@ def test_many_classes_with_long_names(classes, shared, class_names, check_layout
     recall = np.sort(rng.uniform(0, 1, (classes, 9)), axis=1)
     precision = np.sort(rng.uniform(0, 1, (classes, 9)), axis=1)[:, ::-1]
     figure = precision_recall(
-        recall[0] if shared else recall,
+        np.linspace(0, 1, 9) if shared else recall,
         precision,
         confidence=np.linspace(1, 0, 9),
         class_names=class_names(classes),
     )
     check_layout(figure)
+
+
+def test_curves_of_the_streaming_metric():
+    rng = np.random.default_rng(0)
+    boxes = np.float32([[[0, 0, 8, 8], [20, 0, 28, 8], [0, 20, 8, 28]]] * 40)
+    labels = rng.integers(0, 2, (40, 3))
+    right = rng.uniform(size=(40, 3)) < 0.7
+    found = {
+        "boxes": np.where(right[..., None], boxes, boxes + 50),
+        "labels": labels,
+        "confidence": np.float32(0.4 * right + rng.uniform(0, 0.6, (40, 3))),
+    }
+    metric = MeanAveragePrecision(3)
+    metric.update_state({"boxes": boxes, "labels": labels}, found)
+    curves = metric.curves()
+    arguments = {name: curves[name] for name in ("recall", "precision", "confidence")}
+    mean, *classes, absent = legend(precision_recall(**arguments).axes[0])
+    # AP at 101 recalls is not the area below all points.
+    assert float(mean[:5]) == pytest.approx(float(metric.result()["AP50"]), abs=0.02)
+    assert mean.endswith(f"(best F1 above {curves['best_mean_confidence']:.3g})")
+    for text, best in zip(classes, curves["best_confidence"][:2], strict=True):
+        assert text.endswith(f"(best F1 above {best:.3g})")
+    assert absent == "–  2 (no ground truth)"
 
 
 def test_tensors():
@@ -193,6 +217,7 @@ def test_tensors():
         ({"recall": GRID[:4]}, "recall"),
         ({"recall": PRECISION[:2]}, "recall"),
         ({"recall": GRID[::-1]}, "recall"),
+        ({"recall": GRID**2}, "recall"),
         ({"confidence": GRID[:1]}, "confidence"),
         ({"confidence": 0.5}, "confidence"),
     ],
