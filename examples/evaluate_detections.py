@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import keras_cvx as cvx
 
@@ -73,38 +72,21 @@ def summary(scores):
 
 
 # %%
-# The curves: all classes together, the stricter the threshold the paler, and each class at the
-# threshold of 0.5.
+# The curves, in two pictures: of each class at an IoU of 0.5, and of the mean of the classes at
+# each threshold of IoU, whose mean in turn is AP.
 
 
 def draw(evaluation, class_names):
+    """Figures by name."""
     curves, table = evaluation.precision_recall(), evaluation.per_class()
     recall, precision = curves["recall"], curves["precision"]
-    present = np.flatnonzero(table["num_truths"])
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for t, threshold in enumerate(np.linspace(0.5, 0.95, 10)):
-        values = precision[present, t].mean(0)
-        left.plot(
-            recall, values, color=(0.0, 0.25, 0.55, 1 - 0.085 * t),
-            label=f"{threshold:.2f}: {values.mean():.3f}",
-        )  # fmt: skip
-    left.set(title="Mean of the classes", xlabel="recall", ylabel="precision")
-    # Shades tell no more than some ten classes apart; the worst are the ones to look at.
-    worst = present[np.argsort(table["AP50"][present], kind="stable")][:10]
-    for label in sorted(worst):
-        right.plot(
-            recall, precision[label, 0], linewidth=1.4,
-            label=f"{class_names[label]}: {table['AP50'][label]:.3f}",
-        )  # fmt: skip
-    title = "Each class" if len(worst) == len(present) else "The ten classes of lowest AP"
-    right.set(title=f"{title}, at IoU 0.50", xlabel="recall")
-    for axes, name in ((left, "IoU: AP"), (right, "class: AP")):
-        axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.grid(color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(title=name, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return figure
+    means = precision[table["num_truths"] > 0].mean(0)
+    thresholds = [f"IoU {threshold:.2f}" for threshold in np.linspace(0.5, 0.95, 10)]
+    plot = cvx.visualization.precision_recall
+    return {
+        "precision_recall": plot(recall, precision[:, 0], class_names=class_names),
+        "precision_recall_by_iou": plot(recall, means, class_names=thresholds),
+    }
 
 
 # %%
@@ -181,9 +163,10 @@ def main(arguments=None):
     scores = evaluation.result()
     print(summary(scores))
 
-    picture = options.output / "precision_recall.png"
-    draw(evaluation, class_names).savefig(picture, dpi=120)
-    print(f"The picture is {picture}.")
+    for name, figure in draw(evaluation, class_names).items():
+        picture = options.output / f"{name}.png"
+        figure.savefig(picture)
+        print(f"A picture is {picture}.")
     return scores
 
 

@@ -3,59 +3,17 @@
 import keras
 from keras import ops
 
-from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree
+from keras_cvx.metrics.confusion_counts import ConfusionCounts
+from keras_cvx.ops.arguments import ignored_ids, shapes_agree
 from keras_cvx.ops.confusion import confusion_matrix
 
-# A count is kept as two floats, `high * LIMB + low`. Both are whole numbers below 2**24, which
-# float32 holds exactly, up to a total of 2**44. An int32 would turn negative at 2**31 pixels, a
-# single float32 would stand still at 2**24; and of int32 variables TensorFlow's steps know nothing
-# on a GPU.
-LIMB = 2**20
 
-
-def update(counts, confusion):
-    """Adds the counts of a batch to those before.
-
-    Args:
-        counts: Float32 tensor `(2, K, K)`, high and low limbs of a confusion matrix.
-        confusion: Tensor `(K, K)`, the confusion matrix of a batch; int32, or float32 of weights.
-
-    Returns:
-        Float32 tensor `(2, K, K)`; exact for whole numbers up to a total of 2**44.
-
-    Example:
-        >>> counts = update(ops.zeros((2, 1, 1)), ops.full((1, 1), LIMB + 3, dtype="int32"))
-        >>> ops.convert_to_numpy(counts).tolist()
-        [[[1.0]], [[3.0]]]
-    """
-    confusion = ops.convert_to_tensor(confusion)
-    high = ops.floor_divide(confusion, LIMB)
-    low = ops.cast(confusion - high * LIMB, "float32") + counts[1]
-    carry = ops.floor(low / LIMB)
-    return ops.stack([counts[0] + ops.cast(high, "float32") + carry, low - carry * LIMB])
-
-
-def whole_counts(counts):
-    """The counts on the host, in float64, which holds the whole numbers below 2**53.
-
-    Args:
-        counts: Float32 tensor `(2, K, K)`, as `update` returns it.
-
-    Returns:
-        Float64 array `(K, K)`.
-    """
-    high, low = ops.convert_to_numpy(counts).astype("float64")
-    return high * LIMB + low
-
-
-class ConfusionMetric(keras.metrics.Metric):
+class ConfusionMetric(ConfusionCounts):
     """What metrics of semantic masks share: arguments, state and what reaches it.
 
     Arguments are those of `SegmentationIoU`. A subclass names `num_extra`, the classes that it
     needs beside those of the masks, and gives `result` and `per_class`.
     """
-
-    num_extra = 0
 
     def __init__(
         self,
@@ -69,23 +27,17 @@ class ConfusionMetric(keras.metrics.Metric):
         name=None,
         dtype=None,
     ):
-        super().__init__(name=name, dtype=dtype)
-        check_integers(1, num_classes=num_classes)
+        super().__init__(num_classes, name=name, dtype=dtype)
         if out_of_range not in ("raise", "ignore"):
             raise ValueError(
                 f"`out_of_range` must be 'raise' or 'ignore'. Received: {out_of_range!r}"
             )
         self._ignored = ignored_ids(ignore_class)
-        self._direction = "up"
-        self.num_classes = int(num_classes)
         self.ignore_class = ignore_class
         self.out_of_range = out_of_range
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
         self.axis = axis
-        # And the ids out of range.
-        size = self.num_classes + self.num_extra + 1
-        self.counts = self.add_variable((2, size, size), "zeros", dtype="float32", name="counts")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true, one_hot = self._ids(y_true, self.sparse_y_true, "y_true")
@@ -111,38 +63,16 @@ class ConfusionMetric(keras.metrics.Metric):
             counted=counted,
             weights=sample_weight,
         )
-        self.counts.assign(update(ops.convert_to_tensor(self.counts), confusion))
-
-    def merge_state(self, metrics):
-        """Adds what other metrics of the same arguments have counted.
-
-        Args:
-            metrics: Metrics of this class; their own state stays as it is.
-
-        Raises:
-            ValueError: If one is of another class or of other arguments.
-        """
-        config = {**self.get_config(), "name": None}
-        for metric in metrics:
-            if type(metric) is not type(self) or {**metric.get_config(), "name": None} != config:
-                raise ValueError(
-                    f"`metrics` must be of the class {type(self).__name__} and the arguments "
-                    f"{config}. Received: {metric!r}, {metric.get_config()}"
-                )
-            others = ops.convert_to_tensor(metric.counts)
-            low = update(ops.convert_to_tensor(self.counts), others[1])
-            self.counts.assign(ops.stack([low[0] + others[0], low[1]]))
+        self._count(confusion)
 
     @property
     def confusion_matrix(self):
         """Float64 array `(C, C)` on the host, rows for truth: the counts, exact below 2**44."""
-        self._check_range()
-        return whole_counts(self.counts)[: self.num_classes, : self.num_classes]
+        return self._whole_confusion(self.num_classes)
 
     def get_config(self):
         config = super().get_config()
         config.update(
-            num_classes=self.num_classes,
             ignore_class=self.ignore_class,
             out_of_range=self.out_of_range,
             sparse_y_true=self.sparse_y_true,
@@ -154,21 +84,10 @@ class ConfusionMetric(keras.metrics.Metric):
     def _classes(self, ids):
         return ids
 
-    def _confusion(self):
-        """Float32 tensor of the counts, without the ids out of range."""
-        self._check_range()
-        counts = ops.convert_to_tensor(self.counts)
-        return (counts[0] * LIMB + counts[1])[:-1, :-1]
-
     def _check_range(self):
         if self.out_of_range == "ignore":
             return
-        try:
-            counts = whole_counts(self.counts)
-        except Exception:
-            # While a step is traced there is nothing to see; Keras asks again after the epoch.
-            return
-        truth, predicted = counts[-1].sum(), counts[:-1, -1].sum()
+        truth, predicted = self._out_of_range()
         if truth or predicted:
             raise ValueError(
                 f"`y_true` and `y_pred` must hold ids in [0, {self.num_classes}), or of "

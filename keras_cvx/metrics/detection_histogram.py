@@ -6,8 +6,8 @@ import numpy as np
 from keras import ops
 
 from keras_cvx.metrics.average_precision import IOU_THRESHOLDS, RECALL_THRESHOLDS
+from keras_cvx.metrics.detection_tensors import crowd_overlaps
 from keras_cvx.ops.boxes import area
-from keras_cvx.ops.iou import pairwise_iou
 from keras_cvx.ops.matching import ignored_detections, match_detections
 
 
@@ -66,39 +66,29 @@ def judge(truth, found, area_ranges=None):
         Lin et al. 2014, Microsoft COCO; the `evaluateImg` of its evaluation code.
     """
     labels, truth_labels = found["labels"], truth["labels"]
-    overlaps = pairwise_iou(found["boxes"], truth["boxes"])
+    overlaps, ignored = crowd_overlaps(truth, found)
     if area_ranges is None and not {"ignored", "is_crowd"} & set(truth):
         # Nothing can be ignored, the usual case, in a third of the time.
         taken = match_detections(overlaps, labels, truth_labels, THRESHOLDS)[:, None]
         judged = ops.logical_or(taken >= 0, (labels >= 0)[:, None, None])
         return taken >= 0, judged, (truth_labels >= 0)[:, None]
-    nothing = ops.zeros_like(truth_labels, dtype="bool")
-    is_crowd = truth.get("is_crowd")
-    ignored = truth.get("ignored", nothing)
-    if is_crowd is not None:
-        ignored = ops.logical_or(ignored, is_crowd)
-        shares = _covered_shares(overlaps, found["boxes"], truth["boxes"])
-        overlaps = ops.where(is_crowd[:, None], shares, overlaps)
     ignored, outside = ignored[:, None], None
     if area_ranges is not None:
         areas = truth["areas"] if "areas" in truth else area(truth["boxes"])
         ignored = ops.logical_or(ignored, _outside(areas, area_ranges))
         outside = _outside(area(found["boxes"]), area_ranges)
     taken = match_detections(
-        overlaps, labels, truth_labels, THRESHOLDS, ignored=ignored, is_crowd=is_crowd
+        overlaps,
+        labels,
+        truth_labels,
+        THRESHOLDS,
+        ignored=ignored,
+        is_crowd=truth.get("is_crowd"),
     )
     neither = ignored_detections(taken, ignored, outside)
     judged = ops.logical_and(ops.logical_not(neither), (labels >= 0)[:, None, None])
     counting = ops.logical_and(ops.logical_not(ignored), (truth_labels >= 0)[:, None])
     return ops.logical_and(judged, taken >= 0), judged, counting
-
-
-def _covered_shares(overlaps, boxes, others):
-    """The share of each box that each other covers, `(B, K, N)`, from their IoU."""
-    whole, other = area(boxes)[:, :, None], area(others)[:, None]
-    # The intersection I is IoU times the union, which is both areas less I.
-    shared = overlaps / (1.0 + overlaps) * (whole + other)
-    return ops.divide_no_nan(shared, whole)
 
 
 def _outside(areas, area_ranges):

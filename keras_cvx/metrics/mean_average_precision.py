@@ -13,9 +13,14 @@ from keras_cvx.metrics.detection_histogram import (
     histogram_precision,
     judge,
 )
-from keras_cvx.ops.arguments import check_integers, shapes_agree
-from keras_cvx.ops.boxes import check_format, convert
-from keras_cvx.ops.ground_truth import unpack_ground_truth
+from keras_cvx.metrics.detection_tensors import (
+    check_same_images,
+    detection_tensors,
+    most_confident,
+    truth_tensors,
+)
+from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.boxes import check_format
 
 
 @plugins.register("MeanAveragePrecision", kind="metric")
@@ -121,18 +126,13 @@ class MeanAveragePrecision(keras.metrics.Metric):
                 "`sample_weight` must be None: average precision knows no weights. "
                 f"Received: sample_weight of type {type(sample_weight).__name__}"
             )
-        truth = self._truth(y_true)
-        found, confidence = self._most_confident(y_pred)
-        batch = found["labels"].shape[0]
-        if not shapes_agree(truth["labels"].shape, (batch, truth["boxes"].shape[1])):
-            raise ValueError(
-                "`y_true` must hold boxes (B, N, 4) and labels (B, N) for the B images of "
-                f"`y_pred`. Received: boxes {tuple(truth['boxes'].shape)}, labels "
-                f"{tuple(truth['labels'].shape)}, and B={batch}"
-            )
+        truth = truth_tensors(y_true, self.bounding_box_format)
+        found = detection_tensors(y_pred, self.bounding_box_format)
+        check_same_images(truth, found)
+        found = most_confident(found, self.max_detections)
         right, judged, counting = judge(truth, found, AREA_RANGES if self.area_ranges else None)
         counts = histogram(
-            right, judged, confidence, found["labels"], self._edges, self.num_classes
+            right, judged, found["confidence"], found["labels"], self._edges, self.num_classes
         )
         self.counts.assign(self.counts + counts)
         # A label of −1 has no place among the classes and counts nowhere.
@@ -159,9 +159,11 @@ class MeanAveragePrecision(keras.metrics.Metric):
 
         Returns:
             Dictionary of NumPy arrays: `"confidence"` `(bins,)`, falling; `"precision"`,
-            `"recall"` and `"f1"` `(C, bins)`, each counting the detections of at least that
-            confidence, 0 where there are none; and `"best_confidence"` `(C,)`, that of the
-            highest F1.
+            `"recall"` and `"f1"` `(C, bins)`, each counting the detections above that confidence,
+            and above or at 0 for the last, 0 where there are none; `"best_confidence"` `(C,)`, that
+            of the highest F1, and `"best_mean_confidence"`, a float, that of the highest mean F1
+            of the classes with ground truth. Recall, F1 and the best are NaN for a class without
+            ground truth, and the best where nothing is right at any.
 
         Raises:
             ValueError: If the threshold is not one of COCO's.
@@ -175,20 +177,23 @@ class MeanAveragePrecision(keras.metrics.Metric):
         counts = ops.convert_to_numpy(self.counts)[..., 0, near[0]]
         right, judged = np.moveaxis(np.cumsum(counts, axis=1, dtype="float64"), -1, 0)
         truths = ops.convert_to_numpy(self.truths)[:, :1].astype("float64")
-        precision, recall = (
-            np.divide(right, whole, out=np.zeros_like(right), where=whole > 0)
-            for whole in (judged, np.broadcast_to(truths, right.shape))
-        )
-        whole = judged + truths
-        f1 = np.divide(2 * right, whole, out=np.zeros_like(right), where=whole > 0)
+        precision = np.divide(right, judged, out=np.zeros_like(right), where=judged > 0)
+        # NaN for classes without ground truth.
+        truths = np.where(truths > 0, truths, np.nan)
+        recall, f1 = right / truths, 2 * right / (judged + truths)
         confidence = np.append(self._edges[::-1], np.float32(0.0))
-        best = confidence[np.argmax(f1, axis=-1)]
+        of_present = f1[~np.isnan(truths[:, 0])]
+        best, best_mean = (
+            np.where((x > 0).any(-1), confidence[np.argmax(x, axis=-1)], np.float32(np.nan))
+            for x in (np.nan_to_num(f1), of_present.sum(0))
+        )
         return {
             "confidence": confidence,
             "precision": precision,
             "recall": recall,
             "f1": f1,
             "best_confidence": best,
+            "best_mean_confidence": float(best_mean),
         }
 
     def get_config(self):
@@ -201,55 +206,3 @@ class MeanAveragePrecision(keras.metrics.Metric):
             bins=self.bins,
         )
         return config
-
-    def _corners(self, boxes):
-        frame = "rel_xyxy" if self.bounding_box_format.startswith("rel_") else "xyxy"
-        return convert(boxes, self.bounding_box_format, frame)
-
-    def _truth(self, y_true):
-        """Ground truth as `judge` takes it."""
-        boxes, labels = unpack_ground_truth(y_true)
-        truth = {"boxes": self._corners(boxes), "labels": labels}
-        given = y_true if isinstance(y_true, dict) else {}
-        for name in {"ignored", "is_crowd", "areas"} & set(given):
-            truth[name] = ops.convert_to_tensor(given[name])
-            if not shapes_agree(tuple(truth[name].shape), tuple(labels.shape)):
-                raise ValueError(
-                    f"`y_true[{name!r}]` must be of the shape of its labels, "
-                    f"{tuple(labels.shape)}. Received: shape {tuple(truth[name].shape)}"
-                )
-            truth[name] = ops.cast(truth[name], "float32" if name == "areas" else "bool")
-        return truth
-
-    def _most_confident(self, y_pred):
-        """Detections as `judge` takes them, and their confidence, `(B, at most max_detections)`."""
-        if not isinstance(y_pred, dict) or not {"boxes", "confidence", "labels"} <= set(y_pred):
-            what = f"keys {sorted(map(str, y_pred))}" if isinstance(y_pred, dict) else type(y_pred)
-            raise ValueError(
-                "`y_pred` must be a dictionary, and must have the keys 'boxes', 'confidence' and "
-                f"'labels'. Received: {what}"
-            )
-        boxes, confidence, labels = (
-            ops.convert_to_tensor(y_pred[key]) for key in ("boxes", "confidence", "labels")
-        )
-        if (
-            len(labels.shape) != 2
-            or labels.shape[1] is None
-            or not shapes_agree(confidence.shape, labels.shape)
-            or not shapes_agree(boxes.shape, (*labels.shape, 4))
-        ):
-            raise ValueError(
-                "`y_pred` must hold boxes (B, K, 4), confidence (B, K) and labels (B, K), with K "
-                "known when the step is traced. Received: "
-                f"{[tuple(x.shape) for x in (boxes, confidence, labels)]}"
-            )
-        labels = ops.cast(labels, "int32")
-        confidence = ops.cast(confidence, "float32")
-        last = ops.where(labels >= 0, confidence, ops.full_like(confidence, -float("inf")))
-        order = ops.argsort(-last, axis=-1)[:, : self.max_detections]
-        boxes = ops.take_along_axis(ops.cast(boxes, "float32"), order[..., None], axis=1)
-        found = {
-            "boxes": self._corners(boxes),
-            "labels": ops.take_along_axis(labels, order, axis=1),
-        }
-        return found, ops.take_along_axis(confidence, order, axis=1)

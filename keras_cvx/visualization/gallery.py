@@ -5,25 +5,16 @@ import numpy as np
 
 from keras_cvx.ops.arguments import checked_data_format
 from keras_cvx.ops.boxes import check_format, convert
-
-# Ten colours that stay apart for colour-blind readers: Petroff, "Accessible color sequences for
-# data visualization", arXiv:2107.02270, the ten-colour sequence.
-_PALETTE = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadb",
+from keras_cvx.visualization.style import (
+    DARK_COLOURS,
+    DOTS_PER_INCH,
+    PALETTE,
+    figure_class,
+    name_of,
+    text_size,
 )
-_DARK_COLOURS = frozenset({"#bd1f01", "#832db6", "#717581"})
 
 # The layout is done in whole dots, so that enlarged pixels come out equally large.
-_DOTS_PER_INCH = 160
 _MARGIN, _PAIR_GAP, _GAP, _TITLE_STRIP = 12, 8, 24, 30  # dots
 _TITLE_POINTS, _CAPTION_POINTS = 9, 6.5
 _CAPTION_PADDING = 0.15  # of the caption's font size
@@ -78,12 +69,7 @@ def gallery(
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['seven']
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "`gallery` needs matplotlib. Install it with `pip install keras-cvx[vision]`."
-        ) from error
+    make_figure = figure_class("gallery")
     if columns < 1:
         raise ValueError(f"`columns` must be at least 1. Received: columns={columns}")
     if not panel_inches > 0:
@@ -103,7 +89,7 @@ def gallery(
     sides = sides or [(None, [[] for _ in pictures])]
 
     figure_size, panels, scale = _layout(pictures.shape, columns, sides, panel_inches)
-    figure = Figure(figure_size / _DOTS_PER_INCH, dpi=_DOTS_PER_INCH, facecolor="white")
+    figure = make_figure(figure_size / DOTS_PER_INCH, dpi=DOTS_PER_INCH, facecolor="white")
     for index, picture in enumerate(pictures):
         for (title, marks), (left, bottom, width, height) in zip(sides, panels[index], strict=True):
             across, up = figure_size
@@ -175,18 +161,11 @@ def _marks(argument, records, pictures, bounding_box_format, names, min_confiden
             if not shown[index, row]:
                 continue
             label = int(labels[index, row])
-            caption = _name(names, label)
+            caption = name_of(names, label)
             if min_confidence is not None:
                 caption += f" {confidence[index, row]:.2f}"
             marks[-1].append((boxes[index, row].tolist(), label, caption))
     return marks
-
-
-def _name(names, label):
-    try:
-        return str(names[label])
-    except LookupError:
-        return str(label)
 
 
 def _layout(shape, columns, sides, panel_inches):
@@ -197,7 +176,7 @@ def _layout(shape, columns, sides, panel_inches):
         both in dots, and how many dots a pixel of the images has.
     """
     count, height, width, _ = shape
-    scale = panel_inches * _DOTS_PER_INCH / max(height, width, 1)
+    scale = panel_inches * DOTS_PER_INCH / max(height, width, 1)
     if scale > 1:
         scale = round(scale)
     panel = np.maximum(np.rint(np.array([width, height]) * scale).astype(int), 1)
@@ -234,7 +213,7 @@ def _draw(axes, picture, marks, scale):
     taken: list[tuple] = []
     for order, (box, label, caption) in enumerate(marks):
         x0, y0, x1, y1 = box
-        colour = _PALETTE[label % len(_PALETTE)]
+        colour = PALETTE[label % len(PALETTE)]
         axes.add_patch(
             Rectangle(
                 (x0, y0),
@@ -252,13 +231,13 @@ def _draw(axes, picture, marks, scale):
         size = _caption_size(caption) / scale
         corner = _caption_corner(box, size, (width, height), [m[0] for m in marks], taken)
         taken.append((*corner, *(corner + size)))
-        padding = _CAPTION_PADDING * _CAPTION_POINTS * _DOTS_PER_INCH / 72 / scale
+        padding = _CAPTION_PADDING * _CAPTION_POINTS * DOTS_PER_INCH / 72 / scale
         axes.text(
             corner[0] + padding,
             corner[1] + size[1] - padding,
             caption,
             fontsize=_CAPTION_POINTS,
-            color="white" if colour in _DARK_COLOURS else "black",
+            color="white" if colour in DARK_COLOURS else "black",
             ha="left",
             va="bottom",
             parse_math=False,
@@ -270,14 +249,8 @@ def _draw(axes, picture, marks, scale):
 
 def _caption_size(caption):
     """Width and height of a caption with its padding, in dots."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-
-    font = FontProperties()
-    text = TextPath((0, 0), caption, size=_CAPTION_POINTS, prop=font).get_extents()
-    line = TextPath((0, 0), "lp", size=_CAPTION_POINTS, prop=font).get_extents()
-    points = np.array([text.width, line.height]) + 2 * _CAPTION_PADDING * _CAPTION_POINTS
-    return points * _DOTS_PER_INCH / 72
+    padding = 2 * _CAPTION_PADDING * _CAPTION_POINTS / 72
+    return (text_size(caption, _CAPTION_POINTS) + padding) * DOTS_PER_INCH
 
 
 def _caption_corner(box, size, image_size, boxes, taken):

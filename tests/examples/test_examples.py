@@ -100,10 +100,12 @@ def test_evaluate_detections(tmp_path, capsys):
     capsys.readouterr()
     assert main([*files, "--output", str(tmp_path / "second")]) == first
     printed = capsys.readouterr().out.splitlines()
-    picture = tmp_path / "second" / "precision_recall.png"
-    assert printed[12:] == [f"The picture is {picture}."]
-    with Image.open(picture) as image:
-        assert np.asarray(image.convert("L")).std() > 20  # something is drawn
+    names = "precision_recall.png", "precision_recall_by_iou.png"
+    pictures = [tmp_path / "second" / name for name in names]
+    assert printed[12:] == [f"A picture is {picture}." for picture in pictures]
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert np.asarray(image.convert("L")).std() > 20  # something is drawn
 
     ground = COCO(files[0])
     evaluation = COCOeval(ground, ground.loadRes(files[1]), "bbox")

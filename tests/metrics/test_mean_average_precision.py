@@ -306,31 +306,64 @@ def test_in_a_compiled_fit_of_plain_keras():
     ] == pytest.approx(coco(truth, found)[2], abs=1e-6)
 
 
+def test_curves_of_nothing():
+    curves = MeanAveragePrecision(CLASSES, bins=4).curves()
+    assert (curves["precision"] == 0).all()
+    for name in ("recall", "f1", "best_confidence", "best_mean_confidence"):
+        assert np.isnan(curves[name]).all()
+
+
 def test_curves():
     truth, found = scenes(5)
     metric = MeanAveragePrecision(CLASSES)
     metric.update_state(truth, found)
     curves = metric.curves(0.5)
     assert (np.diff(curves["confidence"]) <= 0).all()
+    truths = np.array([(truth["labels"] == c).sum() for c in range(CLASSES)])
+    assert sorted(truths > 0) == [False, True, True]
     for least in (0.0, 0.3, 0.7):
-        # Those of at least this confidence alone: their share that is right, and what they find.
-        kept = np.where(found["confidence"] >= least, found["labels"], -1)
-        some = MeanAveragePrecision(CLASSES)
-        some.update_state(truth, {**found, "labels": kept})
-        hits = ops.convert_to_numpy(some.counts)[..., 0, 0].sum(1).T
         at = np.argmin(np.abs(curves["confidence"] - least))
-        truths = np.array([(truth["labels"] == c).sum() for c in range(CLASSES)])
+        # Those above this confidence alone: their share that is right, and what they find.
+        sure = found["confidence"] > curves["confidence"][at]
+        some = MeanAveragePrecision(CLASSES)
+        some.update_state(truth, {**found, "labels": np.where(sure, found["labels"], -1)})
+        hits = ops.convert_to_numpy(some.counts)[..., 0, 0].sum(1).T
         for c in range(CLASSES):
-            precision, recall = hits[0, c] / max(hits[1, c], 1), hits[0, c] / max(truths[c], 1)
+            precision = hits[0, c] / max(hits[1, c], 1)
             assert curves["precision"][c, at] == pytest.approx(precision)
+            if not truths[c]:
+                assert np.isnan([curves["recall"][c, at], curves["f1"][c, at]]).all()
+                continue
+            recall = hits[0, c] / truths[c]
             assert curves["recall"][c, at] == pytest.approx(recall)
             f1 = 2 * precision * recall / max(precision + recall, 1e-9)
             assert curves["f1"][c, at] == pytest.approx(f1)
-            assert curves["f1"][c].max() == pytest.approx(
-                curves["f1"][c, np.argmax(curves["confidence"] == curves["best_confidence"][c])]
-            )
     with pytest.raises(ValueError, match=r"`iou_threshold` must be one of 0\.5, 0\.55"):
         metric.curves(0.52)
+
+
+def test_best_confidences():
+    truth, found = scenes(5)
+    metric = MeanAveragePrecision(CLASSES)
+    metric.update_state(truth, found)
+    curves = metric.curves(0.5)
+    for c in range(CLASSES):
+        best = curves["best_confidence"][c]
+        if not (truth["labels"] == c).any():
+            assert np.isnan(best)
+            continue
+        at = np.flatnonzero(curves["confidence"] == best)[0]
+        assert curves["f1"][c, at] == curves["f1"][c].max() > 0
+    means = np.nanmean(curves["f1"], axis=0)
+    at = np.flatnonzero(curves["confidence"] == np.float32(curves["best_mean_confidence"]))[0]
+    assert means[at] == pytest.approx(means.max())
+    # What is only ever wrong has no best.
+    found["boxes"] = found["boxes"] + 100
+    metric.reset_state()
+    metric.update_state(truth, found)
+    curves = metric.curves()
+    assert np.isnan(curves["best_confidence"]).all()
+    assert np.isnan(curves["best_mean_confidence"])
 
 
 def test_what_is_no_number_or_no_class_counts_least_or_nowhere():

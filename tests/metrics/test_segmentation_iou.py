@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_cvx.metrics import SegmentationIoU
-from keras_cvx.metrics.confusion_metric import LIMB, update, whole_counts
+from keras_cvx.metrics.confusion_counts import LIMB, update, whole_counts
 from keras_cvx.metrics.segmentation_iou import result
 
 # Keras' own metric asks JAX for int64.

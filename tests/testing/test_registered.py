@@ -34,7 +34,13 @@ from keras_cvx.losses import (
     LovaszHinge,
     LovaszSoftmax,
 )
-from keras_cvx.metrics import BoundaryIoU, BoxIoU, MeanAveragePrecision, SegmentationIoU
+from keras_cvx.metrics import (
+    BoundaryIoU,
+    BoxIoU,
+    DetectionConfusionMatrix,
+    MeanAveragePrecision,
+    SegmentationIoU,
+)
 from keras_cvx.models import GridDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
@@ -561,6 +567,34 @@ CASES = {
             "out_of_range": [None],
         },
         "invalid_inputs": {"y_pred": (MASKS, MASK_SCORES[..., :2])},
+    },
+    "DetectionConfusionMatrix": {
+        "factory": DetectionConfusionMatrix,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "confidence_threshold": 0.25,
+            "iou_threshold": 0.625,
+            "bounding_box_format": "center_xywh",
+            "name": "confusion",
+        },
+        "inputs": (
+            {**TRUTH, "boxes": ops.convert_to_numpy(convert(BOXES, "xyxy", "center_xywh"))},
+            {
+                **FOUND,
+                "boxes": ops.convert_to_numpy(convert(FOUND["boxes"], "xyxy", "center_xywh")),
+            },
+        ),
+        "invalid": {
+            "num_classes": [0, 2.0],
+            "confidence_threshold": [-0.5, 1.0],
+            "iou_threshold": [0.0, 1.5],
+            "bounding_box_format": ["corners"],
+        },
+        "invalid_inputs": {
+            "y_true": (BOXES, FOUND),
+            "y_pred": (TRUTH, BOXES),
+            "sample_weight": (TRUTH, FOUND, np.ones(BATCH)),
+        },
     },
     "MeanAveragePrecision": {
         "factory": MeanAveragePrecision,

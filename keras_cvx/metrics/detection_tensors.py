@@ -1,0 +1,152 @@
+"""Ground truth and detections as metrics in a compiled step take them."""
+
+from keras import ops
+
+from keras_cvx.ops.arguments import shapes_agree
+from keras_cvx.ops.boxes import area, convert
+from keras_cvx.ops.ground_truth import unpack_ground_truth
+from keras_cvx.ops.iou import pairwise_iou
+
+
+def truth_tensors(y_true, bounding_box_format):
+    """Checked ground truth, with corners.
+
+    Args:
+        y_true: As `unpack_ground_truth` takes it; a dictionary may have `"ignored"`, `"is_crowd"`
+            and `"areas"` `(B, N)` too.
+        bounding_box_format: Format of its boxes. Relative ones stay relative.
+
+    Returns:
+        Dictionary of `"boxes"` `(B, N, 4)`, `"labels"` `(B, N)`, and of the others that were given:
+        Booleans, and float32 areas.
+
+    Raises:
+        ValueError: If the structure or the shapes are wrong.
+    """
+    boxes, labels = unpack_ground_truth(y_true)
+    truth = {"boxes": _corners(boxes, bounding_box_format), "labels": labels}
+    given = y_true if isinstance(y_true, dict) else {}
+    for name in {"ignored", "is_crowd", "areas"} & set(given):
+        truth[name] = ops.convert_to_tensor(given[name])
+        if not shapes_agree(tuple(truth[name].shape), tuple(labels.shape)):
+            raise ValueError(
+                f"`y_true[{name!r}]` must be of the shape of its labels, "
+                f"{tuple(labels.shape)}. Received: shape {tuple(truth[name].shape)}"
+            )
+        truth[name] = ops.cast(truth[name], "float32" if name == "areas" else "bool")
+    return truth
+
+
+def detection_tensors(y_pred, bounding_box_format):
+    """Checked detections, with corners.
+
+    Args:
+        y_pred: Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)` and `"labels"`
+            `(B, K)`, −1 in padded rows.
+        bounding_box_format: Format of its boxes. Relative ones stay relative.
+
+    Returns:
+        Dictionary of these three: float32, and int32 labels.
+
+    Raises:
+        ValueError: If it is of another structure, the shapes do not go together, or K is unknown.
+    """
+    if not isinstance(y_pred, dict) or not {"boxes", "confidence", "labels"} <= set(y_pred):
+        what = f"keys {sorted(map(str, y_pred))}" if isinstance(y_pred, dict) else type(y_pred)
+        raise ValueError(
+            "`y_pred` must be a dictionary, and must have the keys 'boxes', 'confidence' and "
+            f"'labels'. Received: {what}"
+        )
+    boxes, confidence, labels = (
+        ops.convert_to_tensor(y_pred[key]) for key in ("boxes", "confidence", "labels")
+    )
+    if (
+        len(labels.shape) != 2
+        or labels.shape[1] is None
+        or not shapes_agree(confidence.shape, labels.shape)
+        or not shapes_agree(boxes.shape, (*labels.shape, 4))
+    ):
+        raise ValueError(
+            "`y_pred` must hold boxes (B, K, 4), confidence (B, K) and labels (B, K), with K "
+            "known when the step is traced. Received: "
+            f"{[tuple(x.shape) for x in (boxes, confidence, labels)]}"
+        )
+    return {
+        "boxes": _corners(ops.cast(boxes, "float32"), bounding_box_format),
+        "confidence": ops.cast(confidence, "float32"),
+        "labels": ops.cast(labels, "int32"),
+    }
+
+
+def most_confident(found, number=None):
+    """Detections by falling confidence, padded rows last.
+
+    Args:
+        found: Dictionary, as of `detection_tensors`.
+        number: How many to keep of each image, or None for all.
+
+    Returns:
+        Dictionary of the same, `(B, at most number, ...)`.
+    """
+    confidence = found["confidence"]
+    last = ops.where(found["labels"] >= 0, confidence, ops.full_like(confidence, -float("inf")))
+    order = ops.argsort(-last, axis=-1)[:, :number]
+    return {
+        key: ops.take_along_axis(x, order[..., None] if key == "boxes" else order, axis=1)
+        for key, x in found.items()
+    }
+
+
+def check_same_images(truth, found):
+    """Raises if ground truth and detections are not of the same images.
+
+    Args:
+        truth: Dictionary of `"boxes"` and `"labels"`.
+        found: Dictionary of `"labels"`.
+
+    Raises:
+        ValueError: If the first axes differ.
+    """
+    batch = found["labels"].shape[0]
+    if not shapes_agree(truth["labels"].shape, (batch, truth["boxes"].shape[1])):
+        raise ValueError(
+            "`y_true` must hold boxes (B, N, 4) and labels (B, N) for the B images of "
+            f"`y_pred`. Received: boxes {tuple(truth['boxes'].shape)}, labels "
+            f"{tuple(truth['labels'].shape)}, and B={batch}"
+        )
+
+
+def crowd_overlaps(truth, found):
+    """Overlap of detections and ground truth as COCO counts it, and what it ignores.
+
+    Args:
+        truth: Dictionary, as of `truth_tensors`.
+        found: Dictionary of `"boxes"` `(B, K, 4)`, corners.
+
+    Returns:
+        Float tensor `(B, K, N)`: IoU, or the share of the detection that a crowd covers; and
+        Boolean tensor `(B, N)`, the ground truth that is ignored, crowds among it.
+
+    Reference:
+        Lin et al. 2014, Microsoft COCO; the `computeIoU` of its evaluation code.
+    """
+    overlaps = pairwise_iou(found["boxes"], truth["boxes"])
+    is_crowd = truth.get("is_crowd")
+    ignored = truth.get("ignored", ops.zeros_like(truth["labels"], dtype="bool"))
+    if is_crowd is None:
+        return overlaps, ignored
+    shares = _covered_shares(overlaps, found["boxes"], truth["boxes"])
+    return ops.where(is_crowd[:, None], shares, overlaps), ops.logical_or(ignored, is_crowd)
+
+
+def _covered_shares(overlaps, boxes, others):
+    """The share of each box that each other covers, `(B, K, N)`, from their IoU."""
+    whole, other = area(boxes)[:, :, None], area(others)[:, None]
+    # The intersection I is IoU times the union, which is both areas less I.
+    shared = overlaps / (1.0 + overlaps) * (whole + other)
+    return ops.divide_no_nan(shared, whole)
+
+
+def _corners(boxes, bounding_box_format):
+    frame = "rel_xyxy" if bounding_box_format.startswith("rel_") else "xyxy"
+    return convert(boxes, bounding_box_format, frame)
