@@ -5,10 +5,10 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.ops.arguments import check_integers
-from keras_cvx.ops.lovasz import lovasz_jaccard
+from keras_cvx.ops.lovasz import lovasz_jaccard, rounded_lovasz_jaccard
 
 
-def lovasz_softmax(y_true, y_pred, *, per_image=False, classes="present"):
+def lovasz_softmax(y_true, y_pred, *, per_image=False, classes="present", exact=True):
     """Mean over classes of the Lovász extension of each class's Jaccard loss.
 
     Args:
@@ -16,6 +16,7 @@ def lovasz_softmax(y_true, y_pred, *, per_image=False, classes="present"):
         y_pred: Float tensor `(B, N, C)`, probabilities.
         per_image: Whether each image is judged by itself, or the batch as one.
         classes: As in `LovaszSoftmax`.
+        exact: As in `LovaszSoftmax`.
 
     Returns:
         Float32 tensor `(B,)` if `per_image`, else a scalar; 0 where no class is present.
@@ -23,19 +24,22 @@ def lovasz_softmax(y_true, y_pred, *, per_image=False, classes="present"):
     if classes not in ("present", "all"):
         y_true, y_pred = (ops.take(x, list(classes), axis=-1) for x in (y_true, y_pred))
     y_true = ops.cast(y_true, "float32")
+    present = ops.any(y_true > 0, axis=1) if per_image else ops.any(y_true > 0, axis=(0, 1))[None]
+    counted = ops.cast(ops.ones_like(present) if classes == "all" else present, "float32")
+    shares = counted / ops.maximum(ops.sum(counted, axis=-1, keepdims=True), 1.0)
+    if not exact:
+        losses = rounded_lovasz_jaccard(y_true, y_pred, shares)
+        return losses if per_image else losses[0]
     images, pixels, count = ops.shape(y_pred)
     rows = (images * count, pixels) if per_image else (count, images * pixels)
     order = (0, 2, 1) if per_image else (2, 0, 1)
     errors, truth = (
         ops.reshape(ops.transpose(x, order), rows) for x in (ops.abs(y_true - y_pred), y_true)
     )
-    shape = (images, count) if per_image else (count,)
-    losses = ops.reshape(lovasz_jaccard(errors, truth), shape)
-    if classes == "all":
-        return ops.mean(losses, axis=-1)
-    present = ops.cast(ops.any(y_true > 0, axis=1 if per_image else (0, 1)), "float32")
-    number = ops.maximum(ops.sum(present, axis=-1), 1.0)
-    return ops.sum(losses * present, axis=-1) / number
+    losses = ops.sum(
+        ops.reshape(lovasz_jaccard(errors, truth), ops.shape(shares)) * shares, axis=-1
+    )
+    return losses if per_image else losses[0]
 
 
 def lovasz_hinge(y_true, y_pred, mask=None, *, per_image=True):
@@ -72,6 +76,11 @@ class LovaszSoftmax(SegmentationLoss):
             or of the whole batch, as in the metric of a data set.
         classes: Which classes have a part in the mean: `"present"`, those in the truth; `"all"`; or
             a sequence of ids, of which those in the truth.
+        exact: Whether errors are ranked exactly, by a sort, which for many pixels and classes takes
+            longer than all else in the loss. Else by their first 9 binary digits, several times
+            faster: the value is exact for probabilities of 0 and 1 and otherwise about 1e-6 below
+            the exact one, and the gradient differs from the exact one by about 1e-3 of its length,
+            because pixels with almost equal errors share their weights.
         axis: The axis of classes.
         reduction: As for every Keras loss; of a whole batch there is one value.
         name: As for every Keras loss.
@@ -99,6 +108,7 @@ class LovaszSoftmax(SegmentationLoss):
         *,
         per_image=False,
         classes="present",
+        exact=True,
         axis=-1,
         reduction="sum_over_batch_size",
         name="lovasz_softmax",
@@ -114,13 +124,16 @@ class LovaszSoftmax(SegmentationLoss):
                 check_integers(0, classes=label)
         self.per_image = per_image
         self.classes = classes
+        self.exact = exact
 
     def of_pixels(self, y_true, y_pred, mask):
-        return lovasz_softmax(y_true, y_pred, per_image=self.per_image, classes=self.classes)
+        return lovasz_softmax(
+            y_true, y_pred, per_image=self.per_image, classes=self.classes, exact=self.exact
+        )
 
     def get_config(self):
         config = super().get_config()
-        config.update(per_image=self.per_image, classes=self.classes)
+        config.update(per_image=self.per_image, classes=self.classes, exact=self.exact)
         return config
 
 

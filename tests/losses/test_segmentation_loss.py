@@ -14,6 +14,7 @@ MAKERS = {
     "generalized_dice": losses.GeneralizedDice,
     "lovasz_softmax": losses.LovaszSoftmax,
     "lovasz_softmax_per_image": lambda *a, **k: losses.LovaszSoftmax(*a, per_image=True, **k),
+    "lovasz_softmax_rounded": lambda *a, **k: losses.LovaszSoftmax(*a, exact=False, **k),
 }
 
 

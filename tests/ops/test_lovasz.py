@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_cvx.ops import lovasz_jaccard
+from keras_cvx.ops.lovasz import rounded_lovasz_jaccard
 
 
 def by_hand(errors, truth):
@@ -82,3 +83,82 @@ def test_compiled(compiled):
     errors, truth = rows(5, 3, 200, 64)
     got = compiled(lovasz_jaccard)(ops.convert_to_tensor(errors), ops.convert_to_tensor(truth))
     np.testing.assert_allclose(ops.convert_to_numpy(got), cost(errors, truth), rtol=1e-5)
+
+
+def scene(seed, images, pixels, sharpness=1.0):
+    """One-hot truth, and probabilities half of which lean to it."""
+    rng = np.random.default_rng(seed)
+    truth = np.eye(3, dtype="float32")[rng.integers(0, 3, (images, pixels))]
+    logits = rng.normal(size=truth.shape) + 2 * truth * (
+        rng.uniform(size=(images, pixels, 1)) < 0.5
+    )
+    odds = np.exp(sharpness * logits)
+    return truth, (odds / odds.sum(-1, keepdims=True)).astype("float32")
+
+
+def rounded(*arguments):
+    tensors = [ops.cast(ops.convert_to_tensor(x), "float32") for x in arguments]
+    return ops.convert_to_numpy(rounded_lovasz_jaccard(*tensors))
+
+
+def exact(truth, found):
+    """Loss of each class, the pixels of all images as one."""
+    return [
+        by_hand(np.abs(t - p), t)
+        for t, p in zip(truth.reshape(-1, 3).T, found.reshape(-1, 3).T, strict=True)
+    ]
+
+
+def test_rounded_of_nothing():
+    assert rounded(np.zeros((0, 4, 3)), np.zeros((0, 4, 3)), np.zeros((0, 3))).shape == (0,)
+    empty = np.zeros((2, 0, 3), "float32")
+    assert rounded(empty, empty, np.ones((2, 3))).tolist() == [0, 0]
+    assert rounded(empty, empty, np.ones((1, 3))).tolist() == [0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 30]), st.sampled_from([1, 16, 256]))
+def test_rounded_is_exact_where_bins_hold_one_error(seed, pixels, levels):
+    """Ties too; empty masks cost their largest error; pixels that are 0 in both cost nothing."""
+    rng = np.random.default_rng(seed)
+    truth, found = scene(seed, 2, pixels)
+    found = np.round(found * levels).astype("float32") / levels
+    truth[..., 0] *= rng.integers(0, 2)
+    shares = rng.uniform(size=(2, 3)).astype("float32")
+    each = [np.dot(exact(t, p), s) for t, p, s in zip(truth, found, shares, strict=True)]
+    np.testing.assert_allclose(rounded(truth, found, shares), each, rtol=2e-6)
+    whole = [np.dot(exact(truth, found), shares[0])]
+    np.testing.assert_allclose(rounded(truth, found, shares[:1]), whole, rtol=2e-6)
+    more = [np.concatenate([x, np.zeros_like(x)], axis=1) for x in (truth, found)]
+    np.testing.assert_allclose(rounded(*more, shares[:1]), whole, rtol=2e-6)
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0])
+def test_rounded_is_close_to_the_exact(gradient, sharpness):
+    """In value to 2e-6, and never above; in the logits' slope to 3e-3 of its length."""
+    truth, found = scene(7, 2, 10_000, sharpness)
+    share = 0.25
+    y_true, shares = ops.convert_to_tensor(truth), ops.full((1, 3), share)
+
+    def by_bins(logits):
+        return ops.sum(rounded_lovasz_jaccard(y_true, ops.softmax(logits), shares))
+
+    def by_sort(logits):
+        rows = [
+            ops.reshape(ops.transpose(x, (2, 0, 1)), (3, -1))
+            for x in (ops.abs(ops.softmax(logits) - y_true), y_true)
+        ]
+        return share * ops.sum(lovasz_jaccard(*rows))
+
+    logits = np.log(found)
+    value, slope = gradient(by_bins, logits)
+    assert -2e-6 < value - share * sum(exact(truth, found)) < 2e-7
+    _, expected = gradient(by_sort, logits)
+    assert np.linalg.norm(slope - expected) < 3e-3 * np.linalg.norm(expected)
+
+
+def test_rounded_compiled(compiled):
+    truth, found = scene(8, 2, 50)
+    arguments = [ops.convert_to_tensor(x) for x in (truth, found, np.full((2, 3), 0.5, "float32"))]
+    got = compiled(rounded_lovasz_jaccard)(*arguments)
+    np.testing.assert_allclose(ops.convert_to_numpy(got), rounded(*arguments), rtol=1e-6)

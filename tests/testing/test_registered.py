@@ -506,6 +506,7 @@ CASES = {
         "init_kwargs": {
             "from_logits": True,
             "per_image": True,
+            "exact": False,
             "classes": [0, 2],
             "axis": 1,
             "reduction": "sum",
