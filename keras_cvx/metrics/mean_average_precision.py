@@ -196,6 +196,25 @@ class MeanAveragePrecision(keras.metrics.Metric):
             "best_mean_confidence": float(best_mean),
         }
 
+    def merge_state(self, metrics):
+        """Adds what other metrics of the same arguments have counted.
+
+        Args:
+            metrics: Metrics of this class; their own state stays as it is.
+
+        Raises:
+            ValueError: If one is of another class or of other arguments.
+        """
+        config = {**self.get_config(), "name": None}
+        for metric in metrics:
+            if type(metric) is not type(self) or {**metric.get_config(), "name": None} != config:
+                raise ValueError(
+                    f"`metrics` must be of the class {type(self).__name__} and the arguments "
+                    f"{config}. Received: {metric!r}, {metric.get_config()}"
+                )
+            self.counts.assign(self.counts + metric.counts)
+            self.truths.assign(self.truths + metric.truths)
+
     def get_config(self):
         config = super().get_config()
         config.update(

@@ -261,10 +261,13 @@ def test_states_are_merged_by_adding_them(metric):
     shards[0].update_state(sliced(truth, 0, 4), sliced(found, 0, 4))
     shards[1].update_state(sliced(truth, 4, 6), sliced(found, 4, 6))
     metric.reset_state()
-    for shard in shards:
-        for mine, other in zip(metric.variables, shard.variables, strict=True):
-            mine.assign(mine + other)
+    metric.merge_state(shards)
     assert read(metric) == pytest.approx(expected, abs=1e-6)
+    # The shards have what they had.
+    shards[0].merge_state(shards[1:])
+    assert read(shards[0]) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match="`metrics` must be of the class MeanAveragePrecision"):
+        metric.merge_state([MeanAveragePrecision(CLASSES + 1)])
 
 
 def test_result_is_compiled_too(metric, compiled):
