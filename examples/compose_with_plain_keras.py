@@ -65,7 +65,7 @@ def main(arguments=None):
     detector = with_detections(model)
     metric = cvx.metrics.MeanAveragePrecision(num_classes=10)
     metric.update_state(test["bounding_boxes"], detector.predict(test["images"], verbose=0))
-    scores = metric.result()
+    scores = {name: float(value) for name, value in metric.result().items()}
     print({name: round(value, 3) for name, value in scores.items()})
     return history.history["loss"], scores
 

@@ -93,8 +93,10 @@ def match_detections(
         choice = truths - 1 - _array(xp, best, "int32")
         choice = xp.where(xp.any(wanted, axis=-1), choice, xp.full_like(choice, -1))
         taken = places == choice[..., None]
-        first = xp.min(xp.where(taken, ranks, detections), axis=-2, keepdims=True)
-        left = ranks <= first
+        # Its first place in each column; `min` is refused an empty batch by Keras on torch.
+        first = xp.argmax(_array(xp, taken, "int32"), axis=-2, keepdims=True)
+        first = _array(xp, first, "int32")
+        left = xp.logical_or(ranks <= first, xp.logical_not(xp.any(taken, axis=-2, keepdims=True)))
         if is_crowd is not None:
             left = xp.logical_or(left, again)
         disputed = xp.any(xp.logical_and(taken, xp.logical_not(left)))
