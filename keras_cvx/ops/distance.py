@@ -1,6 +1,10 @@
 """Exact euclidean distances in masks."""
 
+import keras
 from keras import ops
+
+# Torch makes an array in every step; from 2**23 numbers on it gets fresh memory for each.
+PIXELS_AT_ONCE = 2**20
 
 
 def signed_distance(masks):
@@ -36,6 +40,14 @@ def signed_distance(masks):
             "`masks` must be (..., H, W), H and W known when the step is traced. Received: shape "
             f"{tuple(masks.shape)}"
         )
+    if keras.backend.backend() == "torch" and len(masks.shape) > 2 and 0 not in masks.shape:
+        height, width = masks.shape[-2:]
+        parts = masks.reshape(-1, height, width).split(max(1, PIXELS_AT_ONCE // (height * width)))
+        return ops.concatenate([_signed_distance(part) for part in parts]).reshape(masks.shape)
+    return _signed_distance(masks)
+
+
+def _signed_distance(masks):
     outside = _distance_to(masks)
     inside = ops.relu(_distance_to(ops.logical_not(masks)) - 1.0)
     some = ops.any(masks, axis=(-2, -1), keepdims=True)

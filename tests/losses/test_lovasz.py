@@ -18,17 +18,24 @@ def softmax_by_hand(ids, probabilities, classes):
 
 
 @pytest.mark.parametrize("classes", ["present", "all", [0, 1], (3,)])
-def test_softmax_is_the_papers(segmentation, classes):
+def test_softmax_is_the_papers(segmentation, compiled, classes):
     ids, p, _ = segmentation(0)
-    whole = LovaszSoftmax(classes=classes)(ids, p)
-    assert float(whole) == pytest.approx(softmax_by_hand(ids, p, classes), rel=1e-5)
-    each = LovaszSoftmax(per_image=True, classes=classes, reduction=None)(ids, p)
+
+    def losses(ids, p):
+        return [
+            LovaszSoftmax(per_image=per_image, classes=classes, exact=exact, reduction=None)(ids, p)
+            for exact in (True, False)
+            for per_image in (False, True)
+        ]
+
+    got = compiled(losses)(ops.convert_to_tensor(ids), ops.convert_to_tensor(p))
+    whole, each, rounded, each_rounded = map(ops.convert_to_numpy, got)
+    expected = softmax_by_hand(ids, p, classes)
+    assert whole == pytest.approx(expected, rel=1e-5)
+    assert rounded == pytest.approx(expected, rel=2e-4)
     expected = [softmax_by_hand(*image, classes) for image in zip(ids, p, strict=True)]
-    np.testing.assert_allclose(ops.convert_to_numpy(each), expected, rtol=1e-5)
-    rounded = LovaszSoftmax(classes=classes, exact=False)(ids, p)
-    assert float(rounded) == pytest.approx(float(whole), rel=2e-4)
-    rounded = LovaszSoftmax(per_image=True, classes=classes, exact=False, reduction=None)(ids, p)
-    np.testing.assert_allclose(ops.convert_to_numpy(rounded), expected, rtol=2e-3)
+    np.testing.assert_allclose(each, expected, rtol=1e-5)
+    np.testing.assert_allclose(each_rounded, expected, rtol=2e-3)
 
 
 def test_softmax_of_zeros_and_ones_is_the_mean_jaccard_loss(segmentation):

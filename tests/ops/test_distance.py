@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from keras import ops
 from scipy.ndimage import distance_transform_edt
 
-from keras_cvx.ops import signed_distance
+from keras_cvx.ops import distance, signed_distance
 
 
 def by_scipy(mask):
@@ -54,3 +54,12 @@ def test_far_away_is_exact_and_compiles(compiled):
 def test_bad_input():
     with pytest.raises(ValueError, match=r"`masks` must be \(..., H, W\)"):
         signed_distance([True, False])
+
+
+def test_many_masks_are_taken_in_parts(monkeypatch):
+    """A part of two masks, one of a single mask, and masks larger than a part."""
+    masks = np.random.default_rng(0).uniform(size=(5, 6, 7)) < 0.1
+    whole = ops.convert_to_numpy(signed_distance(masks))
+    for pixels in (84, 1):
+        monkeypatch.setattr(distance, "PIXELS_AT_ONCE", pixels)
+        np.testing.assert_array_equal(ops.convert_to_numpy(signed_distance(masks)), whole)
