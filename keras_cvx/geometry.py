@@ -22,7 +22,7 @@ import numpy as np
 
 from keras_cvx.ops._arrays import HOST, namespace
 from keras_cvx.ops.arguments import FIELDS, check_boxes, check_record, shapes_agree
-from keras_cvx.ops.regions import take_pixels
+from keras_cvx.ops.masks import take_pixels
 
 # Rows and columns that are left before the image, as shares of those that are free.
 POSITIONS = {

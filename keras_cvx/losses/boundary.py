@@ -57,15 +57,7 @@ class BoundaryLoss(SegmentationLoss):
         distances as `keras_cvx.ops.signed_distance` defines them.
     """
 
-    def __init__(
-        self,
-        from_logits=False,
-        *,
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name="boundary_loss",
-    ):
-        super().__init__(from_logits, axis=axis, reduction=reduction, name=name)
+    default_name = "boundary_loss"
 
     def call(self, y_true, y_pred, mask=None):
         sides = list(y_pred.shape)

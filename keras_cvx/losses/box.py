@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_boxes, shapes_agree
-from keras_cvx.ops.boxes import check_format, convert
+from keras_cvx.ops.boxes import check_format, corners
 from keras_cvx.ops.ground_truth import present_rows, row_weights
 from keras_cvx.ops.iou import elementwise_iou
 
@@ -54,8 +54,7 @@ def box_overlap_loss(
     present = present_rows(y_true)
     # Nothing of a padded row may reach a gradient.
     y_true, y_pred = (ops.where(present[..., None], x, ops.zeros_like(x)) for x in (y_true, y_pred))
-    frame = "rel_xyxy" if bounding_box_format.startswith("rel_") else "xyxy"
-    y_true, y_pred = (convert(x, bounding_box_format, frame) for x in (y_true, y_pred))
+    y_true, y_pred = (corners(x, bounding_box_format) for x in (y_true, y_pred))
     loss = 1.0 - elementwise_iou(y_true, y_pred, variant=variant)
     return ops.where(present, loss, ops.zeros_like(loss))
 

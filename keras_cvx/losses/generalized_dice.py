@@ -60,15 +60,7 @@ class GeneralizedDice(SegmentationLoss):
         unbalanced segmentations, section 2.
     """
 
-    def __init__(
-        self,
-        from_logits=False,
-        *,
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name="generalized_dice",
-    ):
-        super().__init__(from_logits, axis=axis, reduction=reduction, name=name)
+    default_name = "generalized_dice"
 
     def of_pixels(self, y_true, y_pred, mask):
         return generalized_dice(y_true, y_pred)

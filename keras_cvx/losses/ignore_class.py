@@ -6,27 +6,7 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.ops.arguments import ignored_ids, shapes_agree
-
-
-def kept_pixels(y_true, ids):
-    """Which pixels have none of these ids.
-
-    Args:
-        y_true: Tensor of ids, of any shape.
-        ids: Sequence of integers.
-
-    Returns:
-        Boolean tensor of the shape of `y_true`.
-
-    Example:
-        >>> ops.convert_to_numpy(kept_pixels([0, 255, 254, 1], (254, 255))).tolist()
-        [True, False, False, True]
-    """
-    y_true = ops.convert_to_tensor(y_true)
-    kept = ops.ones_like(y_true, dtype="bool")
-    for label in ids:
-        kept = ops.logical_and(kept, y_true != label)
-    return kept
+from keras_cvx.ops.masks import kept_pixels
 
 
 @plugins.register("IgnoreClass", kind="loss")

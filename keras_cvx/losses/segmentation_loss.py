@@ -85,9 +85,12 @@ class SegmentationLoss(keras.losses.Loss):
         name: As for every Keras loss.
     """
 
+    takes_probabilities = True
+    default_name: str | None = None
+
     def __init__(self, from_logits=False, *, axis=-1, reduction="sum_over_batch_size", name=None):
         # Always float32: half precision cannot count the pixels of an image.
-        super().__init__(name=name, reduction=reduction, dtype="float32")
+        super().__init__(name=name or self.default_name, reduction=reduction, dtype="float32")
         if type(axis) is not int:
             raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
         self.from_logits = from_logits
@@ -109,8 +112,6 @@ class SegmentationLoss(keras.losses.Loss):
             y_true = ops.where(mask, y_true, 0.0)
             y_pred = ops.where(mask, y_pred, 0.0)
         return self.of_pixels(y_true, y_pred, mask)
-
-    takes_probabilities = True
 
     def of_pixels(self, y_true, y_pred, mask):
         """Loss of `(B, N, C)` truth and predictions, which are 0 where `mask` is false."""

@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.metrics.confusion_metric import ConfusionMetric
+from keras_cvx.metrics.mask_confusion import MaskConfusion
 from keras_cvx.metrics.segmentation_iou import class_overlaps, per_class
 
 
@@ -62,7 +62,7 @@ def _away_from_ends(size, distance):
 
 
 @plugins.register("BoundaryIoU", kind="metric")
-class BoundaryIoU(ConfusionMetric):
+class BoundaryIoU(MaskConfusion):
     """Mean boundary IoU of semantic masks: IoU of the pixels near the contours, within each mask.
 
     Of each class, in truth and in prediction, those pixels are compared that erosion by d pixels

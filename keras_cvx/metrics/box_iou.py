@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_boxes, shapes_agree
-from keras_cvx.ops.boxes import check_format, convert
+from keras_cvx.ops.boxes import check_format, corners
 from keras_cvx.ops.ground_truth import present_rows, row_weights
 from keras_cvx.ops.iou import VARIANTS, elementwise_iou
 
@@ -139,10 +139,9 @@ class BoxIoU(keras.metrics.Metric):
         if self.class_aware:
             labels = _classes(labels, boxes, "y_pred")
         weights = row_weights(present, sample_weight)
-        frame = "rel_xyxy" if self.bounding_box_format.startswith("rel_") else "xyxy"
         scores = localization_scores(
-            convert(truth_boxes, self.bounding_box_format, frame),
-            convert(boxes, self.bounding_box_format, frame),
+            corners(truth_boxes, self.bounding_box_format),
+            corners(boxes, self.bounding_box_format),
             *((truth_labels, labels) if self.class_aware else ()),
             variant=self.variant,
             threshold=self.threshold,

@@ -1,8 +1,8 @@
 """A confusion matrix as the state of a metric, counted exactly."""
 
-import keras
 from keras import ops
 
+from keras_cvx.metrics.mergeable import MergeableMetric
 from keras_cvx.ops.arguments import check_integers
 
 # A count is kept as two floats, `high * LIMB + low`. Both are whole numbers below 2**24, which
@@ -47,7 +47,7 @@ def whole_counts(counts):
     return high * LIMB + low
 
 
-class ConfusionCounts(keras.metrics.Metric):
+class ConfusionCounts(MergeableMetric):
     """What metrics of a confusion matrix share: the state, and how it is merged and read.
 
     The last row and column are of ids out of range, as `ops.confusion_matrix` has them. A subclass
@@ -65,25 +65,10 @@ class ConfusionCounts(keras.metrics.Metric):
         size = self.num_classes + self.num_extra + 1
         self.counts = self.add_variable((2, size, size), "zeros", dtype="float32", name="counts")
 
-    def merge_state(self, metrics):
-        """Adds what other metrics of the same arguments have counted.
-
-        Args:
-            metrics: Metrics of this class; their own state stays as it is.
-
-        Raises:
-            ValueError: If one is of another class or of other arguments.
-        """
-        config = {**self.get_config(), "name": None}
-        for metric in metrics:
-            if type(metric) is not type(self) or {**metric.get_config(), "name": None} != config:
-                raise ValueError(
-                    f"`metrics` must be of the class {type(self).__name__} and the arguments "
-                    f"{config}. Received: {metric!r}, {metric.get_config()}"
-                )
-            others = ops.convert_to_tensor(metric.counts)
-            low = update(ops.convert_to_tensor(self.counts), others[1])
-            self.counts.assign(ops.stack([low[0] + others[0], low[1]]))
+    def _add(self, metric):
+        others = ops.convert_to_tensor(metric.counts)
+        low = update(ops.convert_to_tensor(self.counts), others[1])
+        self.counts.assign(ops.stack([low[0] + others[0], low[1]]))
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
@@ -106,7 +91,8 @@ class ConfusionCounts(keras.metrics.Metric):
         """How many ids of the truth were out of range, and how many more of the predictions."""
         try:
             counts = whole_counts(self.counts)
-        except Exception:
-            # While a step is traced there is nothing to see; Keras asks again after the epoch.
+        except (AttributeError, NotImplementedError, TypeError):
+            # What TensorFlow and JAX raise while a step is traced: there is nothing to see yet, and
+            # Keras asks again after the epoch.
             return 0.0, 0.0
         return float(counts[-1].sum()), float(counts[:-1, -1].sum())

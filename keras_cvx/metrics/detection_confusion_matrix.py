@@ -4,13 +4,7 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.metrics.confusion_counts import ConfusionCounts
-from keras_cvx.metrics.detection_tensors import (
-    check_same_images,
-    crowd_overlaps,
-    detection_tensors,
-    most_confident,
-    truth_tensors,
-)
+from keras_cvx.metrics.detection_tensors import crowd_overlaps, most_confident, unpack_batch
 from keras_cvx.ops.arguments import check_numbers
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.confusion import confusion_matrix
@@ -191,14 +185,7 @@ class DetectionConfusionMatrix(ConfusionCounts):
         self.bounding_box_format = check_format(bounding_box_format)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        if sample_weight is not None:
-            raise ValueError(
-                "`sample_weight` must be None: objects are counted, not weighed. "
-                f"Received: sample_weight of type {type(sample_weight).__name__}"
-            )
-        truth = truth_tensors(y_true, self.bounding_box_format)
-        found = detection_tensors(y_pred, self.bounding_box_format)
-        check_same_images(truth, found)
+        truth, found = unpack_batch(y_true, y_pred, sample_weight, self.bounding_box_format)
         sure = found["confidence"] > self.confidence_threshold
         labels = found["labels"]
         found["labels"] = ops.where(sure, labels, ops.full_like(labels, -1))

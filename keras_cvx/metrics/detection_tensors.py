@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_cvx.ops.arguments import shapes_agree
-from keras_cvx.ops.boxes import area, convert
+from keras_cvx.ops.boxes import area, corners
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 from keras_cvx.ops.iou import pairwise_iou
 
@@ -24,7 +24,7 @@ def truth_tensors(y_true, bounding_box_format):
         ValueError: If the structure or the shapes are wrong.
     """
     boxes, labels = unpack_ground_truth(y_true)
-    truth = {"boxes": _corners(boxes, bounding_box_format), "labels": labels}
+    truth = {"boxes": corners(boxes, bounding_box_format), "labels": labels}
     given = y_true if isinstance(y_true, dict) else {}
     for name in {"ignored", "is_crowd", "areas"} & set(given):
         truth[name] = ops.convert_to_tensor(given[name])
@@ -72,7 +72,7 @@ def detection_tensors(y_pred, bounding_box_format):
             f"{[tuple(x.shape) for x in (boxes, confidence, labels)]}"
         )
     return {
-        "boxes": _corners(ops.cast(boxes, "float32"), bounding_box_format),
+        "boxes": corners(ops.cast(boxes, "float32"), bounding_box_format),
         "confidence": ops.cast(confidence, "float32"),
         "labels": ops.cast(labels, "int32"),
     }
@@ -97,16 +97,29 @@ def most_confident(found, number=None):
     }
 
 
-def check_same_images(truth, found):
-    """Raises if ground truth and detections are not of the same images.
+def unpack_batch(y_true, y_pred, sample_weight, bounding_box_format):
+    """Ground truth and detections of the same images, as an update gets them.
 
     Args:
-        truth: Dictionary of `"boxes"` and `"labels"`.
-        found: Dictionary of `"labels"`.
+        y_true: As `truth_tensors` takes it.
+        y_pred: As `detection_tensors` takes it.
+        sample_weight: None.
+        bounding_box_format: Format of all boxes.
+
+    Returns:
+        Tuple of what the two give.
 
     Raises:
-        ValueError: If the first axes differ.
+        ValueError: If a structure or shape is wrong, the images are not as many, or there are
+            weights.
     """
+    if sample_weight is not None:
+        raise ValueError(
+            "`sample_weight` must be None: objects and detections are counted, not weighed. "
+            f"Received: sample_weight of type {type(sample_weight).__name__}"
+        )
+    truth = truth_tensors(y_true, bounding_box_format)
+    found = detection_tensors(y_pred, bounding_box_format)
     batch = found["labels"].shape[0]
     if not shapes_agree(truth["labels"].shape, (batch, truth["boxes"].shape[1])):
         raise ValueError(
@@ -114,6 +127,7 @@ def check_same_images(truth, found):
             f"`y_pred`. Received: boxes {tuple(truth['boxes'].shape)}, labels "
             f"{tuple(truth['labels'].shape)}, and B={batch}"
         )
+    return truth, found
 
 
 def crowd_overlaps(truth, found):
@@ -145,8 +159,3 @@ def _covered_shares(overlaps, boxes, others):
     # The intersection I is IoU times the union, which is both areas less I.
     shared = overlaps / (1.0 + overlaps) * (whole + other)
     return ops.divide_no_nan(shared, whole)
-
-
-def _corners(boxes, bounding_box_format):
-    frame = "rel_xyxy" if bounding_box_format.startswith("rel_") else "xyxy"
-    return convert(boxes, bounding_box_format, frame)

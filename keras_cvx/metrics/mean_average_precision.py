@@ -1,6 +1,5 @@
 """COCO's average precision as a Keras metric, in a state of fixed size."""
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -13,18 +12,14 @@ from keras_cvx.metrics.detection_histogram import (
     histogram_precision,
     judge,
 )
-from keras_cvx.metrics.detection_tensors import (
-    check_same_images,
-    detection_tensors,
-    most_confident,
-    truth_tensors,
-)
+from keras_cvx.metrics.detection_tensors import most_confident, unpack_batch
+from keras_cvx.metrics.mergeable import MergeableMetric
 from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.boxes import check_format
 
 
 @plugins.register("MeanAveragePrecision", kind="metric")
-class MeanAveragePrecision(keras.metrics.Metric):
+class MeanAveragePrecision(MergeableMetric):
     """COCO's mean average precision of detections: AP, AP50 and AP75.
 
     Update and result can be compiled, for any number of images: the state counts right and wrong
@@ -121,14 +116,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
         )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        if sample_weight is not None:
-            raise ValueError(
-                "`sample_weight` must be None: average precision knows no weights. "
-                f"Received: sample_weight of type {type(sample_weight).__name__}"
-            )
-        truth = truth_tensors(y_true, self.bounding_box_format)
-        found = detection_tensors(y_pred, self.bounding_box_format)
-        check_same_images(truth, found)
+        truth, found = unpack_batch(y_true, y_pred, sample_weight, self.bounding_box_format)
         found = most_confident(found, self.max_detections)
         right, judged, counting = judge(truth, found, AREA_RANGES if self.area_ranges else None)
         counts = histogram(
@@ -195,25 +183,6 @@ class MeanAveragePrecision(keras.metrics.Metric):
             "best_confidence": best,
             "best_mean_confidence": float(best_mean),
         }
-
-    def merge_state(self, metrics):
-        """Adds what other metrics of the same arguments have counted.
-
-        Args:
-            metrics: Metrics of this class; their own state stays as it is.
-
-        Raises:
-            ValueError: If one is of another class or of other arguments.
-        """
-        config = {**self.get_config(), "name": None}
-        for metric in metrics:
-            if type(metric) is not type(self) or {**metric.get_config(), "name": None} != config:
-                raise ValueError(
-                    f"`metrics` must be of the class {type(self).__name__} and the arguments "
-                    f"{config}. Received: {metric!r}, {metric.get_config()}"
-                )
-            self.counts.assign(self.counts + metric.counts)
-            self.truths.assign(self.truths + metric.truths)
 
     def get_config(self):
         config = super().get_config()

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.metrics.confusion_metric import ConfusionMetric
+from keras_cvx.metrics.mask_confusion import MaskConfusion
 
 
 def class_overlaps(confusion, num_classes):
@@ -83,7 +83,7 @@ def _share(part, whole):
 
 
 @plugins.register("SegmentationIoU", kind="metric")
-class SegmentationIoU(ConfusionMetric):
+class SegmentationIoU(MaskConfusion):
     """Mean IoU, frequency-weighted IoU, Dice and pixel accuracy of semantic masks, in one pass.
 
     The state is one confusion matrix, updated inside the compiled step and exact up to 2**44

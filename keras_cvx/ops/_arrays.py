@@ -35,7 +35,7 @@ def namespace(*arrays):
     if any(is_of_keras(array) for array in arrays):
         return ops
     if any(is_tensorflow(array) for array in arrays):
-        return _tensorflow()
+        return tensorflow()
     return _NUMPY
 
 
@@ -82,7 +82,7 @@ def dense(array, *, signed=False):
             ]
         )
     if signed and "uint" in dtype_name(array.dtype):
-        array = (_tensorflow() if is_ragged(array) else namespace(array)).cast(array, "int32")
+        array = (tensorflow() if is_ragged(array) else namespace(array)).cast(array, "int32")
     return array.to_tensor(_padding(array.dtype)) if is_ragged(array) else array
 
 
@@ -165,7 +165,8 @@ _NUMPY = types.SimpleNamespace(
 
 
 @functools.cache
-def _tensorflow():
+def tensorflow():
+    """The namespace of TensorFlow, which is imported now."""
     import tensorflow as tf
 
     def shape(x):
@@ -224,73 +225,3 @@ def tensorflow_generator(seed):
 
     with tf.init_scope():
         return tf.random.Generator.from_seed(seed)
-
-
-def compiles(interpolation, antialias):
-    """Whether XLA can compile a resize between sizes that Keras' backend does not know.
-
-    Args:
-        interpolation: One of `ops.resizing.INTERPOLATIONS`.
-        antialias: Boolean.
-
-    Returns:
-        Boolean: on TensorFlow whether XLA has a kernel for it; on others True, for they know all
-        sizes.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return True
-    return interpolation == "nearest" or (interpolation == "bilinear" and not antialias)
-
-
-def native_resize(images, interpolation, antialias, *, static):
-    """The fast function of this library that resizes as TensorFlow does, or None.
-
-    Args:
-        images: Array or tensor `(..., H, W, C)`.
-        interpolation: One of `ops.resizing.INTERPOLATIONS`.
-        antialias: Boolean.
-        static: Whether all sizes are known.
-
-    Returns:
-        Function of the images and a size, or None.
-    """
-    if is_tensorflow(images):
-        # XLA knows all sizes, and is no matter in `tf.data` under another backend.
-        if static and not compiles(interpolation, antialias):
-            return None
-        return lambda x, size: _tensorflow().resize(x, size, interpolation, antialias)
-    if isinstance(images, np.ndarray):
-        # Of floats OpenCV is off by up to 0.007 of 255, which only grey levels hide; and it takes
-        # no images of hundreds of channels.
-        colours = images.dtype == np.uint8 and 1 <= images.shape[-1] <= 4
-        return _opencv() if colours and interpolation == "bilinear" and not antialias else None
-    # JAX rounds the places of the nearest pixels, torch has another cubic kernel and no Lanczos;
-    # on none but TensorFlow is the cubic kernel one of a table; and where it antialiases, it
-    # rounds the scale so that in images of 2000 pixels others differ from it by 0.08 of 255.
-    if interpolation == "bilinear" and not antialias:
-        return lambda x, size: ops.image.resize(
-            ops.cast(x, "float32"), size, interpolation=interpolation, antialias=antialias,
-            data_format="channels_last",
-        )  # fmt: skip
-    return None
-
-
-@functools.cache
-def _opencv():
-    """OpenCV's bilinear function for uint8 images of NumPy, or None if it is not installed."""
-    try:
-        import cv2
-    except ImportError:
-        return None
-
-    def resized(images, size):
-        if images.ndim == 4:
-            return (
-                np.stack([resized(image, size) for image in images])
-                if len(images)
-                else (np.empty((0, *size, images.shape[-1]), images.dtype))
-            )
-        result = cv2.resize(images, size[::-1], interpolation=cv2.INTER_LINEAR)
-        return result.reshape(*size, images.shape[-1])
-
-    return resized

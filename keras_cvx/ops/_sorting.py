@@ -31,11 +31,6 @@ def falling_order(values, marks):
     return order, ops.bitwise_and(keys, 1)
 
 
-def rows_in_memory(x):
-    """The same matrix; on torch, which sorts a strided one slowly, with its rows in one piece."""
-    return x.contiguous() if keras.backend.backend() == "torch" else x
-
-
 def _order_in_rounds(keys):
     """As `argsort` of the falling keys, by sorts of plain numbers.
 

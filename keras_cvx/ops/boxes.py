@@ -91,6 +91,27 @@ def check_format(bounding_box_format):
     return bounding_box_format
 
 
+def corners(boxes, bounding_box_format):
+    """Corners of boxes in their own frame, which needs no image size: relative ones stay relative.
+
+    Args:
+        boxes: As `convert` takes them.
+        bounding_box_format: One of `keras_cvx.ops.FORMATS`.
+
+    Returns:
+        Float32 tensor `(..., 4)` of `x0, y0, x1, y1`.
+
+    Raises:
+        ValueError: If the format is unknown, or the last axis is not 4.
+
+    Example:
+        >>> corners([[0.25, 0.5, 0.5, 0.25]], "rel_xywh").tolist()
+        [[0.25, 0.5, 0.75, 0.75]]
+    """
+    frame = "rel_" if check_format(bounding_box_format).startswith("rel_") else ""
+    return convert(boxes, bounding_box_format, f"{frame}xyxy")
+
+
 def convert(boxes, source, target, *, height=None, width=None, dtype="float32"):
     """Boxes in another format; NumPy arrays and tensors of any library stay what they are.
 

@@ -2,8 +2,9 @@
 
 from keras import ops
 
-from keras_cvx.ops._bins import MAGNITUDES, UP_TO_ONE, bins_of, counts, look_up
-from keras_cvx.ops._sorting import falling_order, rows_in_memory
+from keras_cvx.ops._bins import MAGNITUDES, UP_TO_ONE, bins_of
+from keras_cvx.ops._kernels import counts, look_up, rows_in_memory
+from keras_cvx.ops._sorting import falling_order
 
 
 def lovasz_jaccard(errors, truth):

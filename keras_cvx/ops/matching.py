@@ -56,56 +56,72 @@ def match_detections(
     _check_shapes(*(getattr(x, "shape", None) for x in (
         overlaps, labels, truth_labels, thresholds, ignored, is_crowd
     )))  # fmt: skip
-    thresholds = xp.minimum(thresholds, _array(xp, _HIGHEST, numbers))[:, None]  # (T, 1)
-    ranges = ignored is not None and len(ignored.shape) == 3
+    thresholds = xp.minimum(thresholds, _array(xp, _HIGHEST, numbers))
     if truth_labels.shape[1] is None:
         # Perhaps no ground truth at all: one padded row more, so that there is a highest overlap.
         overlaps = xp.pad(overlaps, ((0, 0), (0, 0), (0, 1)))
         truth_labels = xp.pad(truth_labels, ((0, 0), (0, 1)), constant_values=-1)
-        ignored = ignored if ignored is None else _one_more(xp, ignored)
-        is_crowd = is_crowd if is_crowd is None else _one_more(xp, is_crowd)
-    detections, truths = overlaps.shape[1], xp.shape(truth_labels)[1]
-    same = xp.logical_and(labels[:, :, None] == truth_labels[:, None], labels[:, :, None] >= 0)
-    # Comparable with no threshold, so that other classes and padding are out of reach. Reversed,
-    # so that the first of the highest is the last of the given order.
-    overlaps = xp.flip(xp.where(same, overlaps, xp.full_like(overlaps, -1.0)), axis=-1)
+        ignored, is_crowd = (x if x is None else _one_more(xp, x) for x in (ignored, is_crowd))
+    ranges = ignored is not None and len(ignored.shape) == 3
+    if ignored is not None and not ranges:
+        ignored = ignored[:, None]
     nothing = xp.repeat(xp.full_like(labels, -1)[:, None], thresholds.shape[0], axis=1)
-    if ranges:
-        nothing = xp.repeat(nothing[:, None], ignored.shape[1], axis=1)
-    if 0 in (detections, truth_labels.shape[1]):
-        return nothing
-    # Each is (B, T, K, N), or (B, A, T, K, N), with ones where it does not depend on the axis.
-    before = (slice(None), None, None) if ranges else (slice(None), None)
-    overlaps, ranks = overlaps[before], xp.arange(detections)[:, None]
-    places = xp.flip(xp.arange(truths), axis=0)
-    if ignored is not None:
-        regular = xp.logical_not(xp.flip(ignored, axis=-1))[..., None, None, :]
-    if is_crowd is not None:
-        again = xp.flip(is_crowd, axis=-1)[(*before, None)]
+    nothing = xp.repeat(nothing[:, None], ignored.shape[1] if ranges else 1, axis=1)
+    if 0 in (labels.shape[1], truth_labels.shape[1]):
+        return nothing if ranges else nothing[:, 0]
+    same = xp.logical_and(labels[:, :, None] == truth_labels[:, None], labels[:, :, None] >= 0)
+    # Comparable with no threshold, so that other classes and padding are out of reach.
+    overlaps = xp.where(same, overlaps, xp.full_like(overlaps, -1.0))[:, None, None]
+    within_reach = xp.logical_and(
+        overlaps >= thresholds[:, None, None], nothing[..., None] < 0
+    )  # (B, A, T, K, N)
+    regular = None if ignored is None else xp.logical_not(ignored)[:, :, None, None]
+    again = None if is_crowd is None else is_crowd[:, None, None, None]
+    choice = _stable_matching(xp, nothing, within_reach, overlaps, regular, again)
+    return choice if ranges else choice[:, 0]
+
+
+def _stable_matching(xp, nothing, within_reach, overlaps, regular, again):
+    """What each detection takes `(B, A, T, K)`.
+
+    In order of confidence, each takes the best that is free: the one stable matching of detections
+    that want overlap and ground truth that wants confidence (Gale and Shapley 1962). So all may
+    choose at once: who is second somewhere chooses anew, and few turns are enough.
+
+    Args:
+        xp: Namespace.
+        nothing: −1, of the shape of the result.
+        within_reach: Boolean tensor `(B, A, T, K, N)`.
+        overlaps: Float tensor that broadcasts with it.
+        regular: Likewise, Boolean: what is preferred to the rest. None for all.
+        again: Likewise: what may be taken any number of times. None for nothing.
+    """
+    detections, truths = within_reach.shape[-2], xp.shape(within_reach)[-1]
+    # Reversed, so that the first of the highest is the last of the given order.
+    within_reach, overlaps, regular, again = (
+        x if x is None else xp.flip(x, axis=-1) for x in (within_reach, overlaps, regular, again)
+    )
+    places, ranks = xp.flip(xp.arange(truths), axis=0), xp.arange(detections)[:, None]
 
     def turn(within_reach):
-        """What each detection would take, and what remains within reach of it."""
+        """What each would take, what remains within its reach, and whether two want the same."""
         wanted = within_reach
-        if ignored is not None:
+        if regular is not None:
             preferred = xp.logical_and(within_reach, regular)
             wanted = xp.where(xp.any(preferred, axis=-1, keepdims=True), preferred, wanted)
         best = xp.argmax(xp.where(wanted, overlaps, xp.full_like(overlaps, -1.0)), axis=-1)
         choice = truths - 1 - _array(xp, best, "int32")
         choice = xp.where(xp.any(wanted, axis=-1), choice, xp.full_like(choice, -1))
         taken = places == choice[..., None]
-        # Its first place in each column; `min` is refused an empty batch by Keras on torch.
+        # The first that wants it; Keras refuses torch the `min` of an empty batch.
         first = xp.argmax(_array(xp, taken, "int32"), axis=-2, keepdims=True)
-        first = _array(xp, first, "int32")
-        left = xp.logical_or(ranks <= first, xp.logical_not(xp.any(taken, axis=-2, keepdims=True)))
-        if is_crowd is not None:
+        left = ranks <= _array(xp, first, "int32")
+        left = xp.logical_or(left, xp.logical_not(xp.any(taken, axis=-2, keepdims=True)))
+        if again is not None:
             left = xp.logical_or(left, again)
         disputed = xp.any(xp.logical_and(taken, xp.logical_not(left)))
         return choice, xp.logical_and(within_reach, left), disputed
 
-    # In order of confidence, each takes the best that is free: the one stable matching of
-    # detections that want overlap and ground truth that wants confidence (Gale and Shapley 1962).
-    # So all may choose at once: who is second somewhere chooses anew, and few turns are enough.
-    within_reach = xp.logical_and(overlaps >= thresholds[..., None], nothing[..., None] < 0)
     if xp is np:
         disputed = True
         while disputed:

@@ -122,31 +122,6 @@ def roi_align(images, boxes, size, *, sampling_ratio=2, aligned=True, spatial_sc
     return saturate(xp.mean(xp.reshape(samples, cells), axis=(-4, -2)), images.dtype)
 
 
-def take_pixels(mask, places, fill_value):
-    """The pixels in which places lie, on the host.
-
-    Args:
-        mask: NumPy array `(H, W)` or `(H, W, channels)`.
-        places: Pair of float arrays, `(height,)` in rows and `(width,)` in columns of the mask: k
-            to k + 1 is pixel k.
-        fill_value: What is taken for places outside.
-
-    Returns:
-        NumPy array `(height, width)` or `(height, width, channels)` of the mask's dtype.
-
-    Raises:
-        ValueError: If the mask's dtype cannot hold `fill_value`.
-    """
-    check_fill_value(mask.dtype, fill_value=fill_value)
-    places = [np.floor(place).astype(int) for place in places]
-    inside = [(place >= 0) & (place < n) for place, n in zip(places, mask.shape, strict=False)]
-    result = np.full((*map(len, places), *mask.shape[2:]), fill_value, mask.dtype)
-    result[np.ix_(*inside)] = mask[
-        np.ix_(*(place[ok] for place, ok in zip(places, inside, strict=True)))
-    ]
-    return result
-
-
 def _prepared(images, boxes, size):
     """The namespace of both, and the arguments, if they go together."""
     height, width = size

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_cvx.ops import _arrays
+from keras_cvx.ops import _arrays, _kernels
 from keras_cvx.ops.arguments import check_fill_value, check_integers, dtype_name
 
 # Half the width of each kernel, in pixels of the source.
@@ -65,7 +65,7 @@ def resize(images, size, *, interpolation="bilinear", antialias=False):
             "`images` must have at least one row and one column. "
             f"Received: shape {tuple(images.shape)}"
         )
-    native = _arrays.native_resize(images, interpolation, antialias, static=known)
+    native = _kernels.native_resize(images, interpolation, antialias, static=known)
     if native is not None:
         resized = native(images, size)
     elif interpolation == "nearest":

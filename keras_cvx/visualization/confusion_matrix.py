@@ -51,21 +51,9 @@ def confusion_matrix(counts, *, class_names=None, background=False, normalize=Tr
     """
     make_figure = figure_class("confusion_matrix")
     counts = keras.ops.convert_to_numpy(counts).astype("float64")
-    size = counts.shape[0] if counts.ndim else 0
-    if counts.shape != (size, size) or size <= background:
-        raise ValueError(
-            "`counts` must be square, with a row for at least one class"
-            f"{' and one for the background' if background else ''}. "
-            f"Received: shape {counts.shape}"
-        )
-    if not (np.isfinite(counts) & (counts >= 0)).all():
-        raise ValueError("`counts` must be finite and at least 0. Received: others")
+    shares = _shares(counts, background)
+    size = len(shares)
     names = all_names(class_names, size - bool(background)) + ["background"] * bool(background)
-    rows = counts.sum(1, keepdims=True)
-    shares = np.divide(counts, rows, out=np.full_like(counts, np.nan), where=rows > 0)
-    if background and rows[-1]:
-        # No detector counts what is neither there nor found.
-        shares[-1, -1] = np.nan if counts[-1, -1] == 0 else shares[-1, -1]
 
     cell = _LARGE_CELL if size <= _NUMBERS_UP_TO else _SMALL_CELL
     cell = min(max(cell, _LEAST_SIDE / size), _WIDEST / size)
@@ -90,28 +78,58 @@ def confusion_matrix(counts, *, class_names=None, background=False, normalize=Tr
         axes.tick_params(ticks, length=0, pad=_GAP * 72, labelsize=POINTS, labelcolor=INK)
     if upright:
         axes.tick_params("x", rotation=90)
-    figure.text(
-        (left + side / 2) / figure.get_figwidth(), _MARGIN / figure.get_figheight(),
-        "prediction", ha="center", va="bottom", fontsize=POINTS + 1, color=INK,
-    )  # fmt: skip
-    figure.text(
-        _MARGIN / figure.get_figwidth(), (bottom + side / 2) / figure.get_figheight(),
-        "truth", ha="left", va="center", rotation=90, fontsize=POINTS + 1, color=INK,
-    )  # fmt: skip
+    _write_sides(figure, left + side / 2, bottom + side / 2)
     if background:
         for draw_line in (axes.axhline, axes.axvline):
             draw_line(size - 1.5, color=INK, linewidth=0.8)
     if size <= _NUMBERS_UP_TO:
         _write_numbers(axes, image, shares, None if normalize else counts)
-    bar_height = min(side, 2.2)
-    bar = add_axes(figure, left + side + 0.15, bottom + side - bar_height, _BAR, bar_height)
+    height = min(side, 2.2)
+    _add_scale(figure, image, left + side + 0.15, bottom + side - height, height)
+    return figure
+
+
+def _shares(counts, background):
+    """Each count as a share of its row; NaN in a row without counts."""
+    size = counts.shape[0] if counts.ndim else 0
+    if counts.shape != (size, size) or size <= background:
+        raise ValueError(
+            "`counts` must be square, with a row for at least one class"
+            f"{' and one for the background' if background else ''}. "
+            f"Received: shape {counts.shape}"
+        )
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError("`counts` must be finite and at least 0. Received: others")
+    rows = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, rows, out=np.full_like(counts, np.nan), where=rows > 0)
+    if background and rows[-1] and counts[-1, -1] == 0:
+        # No detector counts what is neither there nor found.
+        shares[-1, -1] = np.nan
+    return shares
+
+
+def _write_sides(figure, center, middle):
+    """What rows and columns are, at the middle of the matrix in inches."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        center / width, _MARGIN / height, "prediction",
+        ha="center", va="bottom", fontsize=POINTS + 1, color=INK,
+    )  # fmt: skip
+    figure.text(
+        _MARGIN / width, middle / height, "truth",
+        ha="left", va="center", rotation=90, fontsize=POINTS + 1, color=INK,
+    )  # fmt: skip
+
+
+def _add_scale(figure, image, left, bottom, height):
+    """The bar of colours, at a place in inches."""
+    bar = add_axes(figure, left, bottom, _BAR, height)
     figure.colorbar(image, cax=bar, ticks=[0, 0.05, 0.25, 0.5, 1])
     bar.set_yticklabels([f"{share:.0f} %" for share in (0, 5, 25, 50, 100)])
     bar.tick_params(length=0, labelsize=POINTS, labelcolor=INK)
     bar.set_frame_on(False)
     for part in bar.spines.values():
         part.set_visible(False)
-    return figure
 
 
 def _paint(axes, shares):

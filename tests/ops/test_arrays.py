@@ -16,7 +16,7 @@ def test_no_arrays():
 def test_the_namespaces_have_the_same_names():
     pytest.importorskip("tensorflow")
     names = set(vars(_arrays._NUMPY))
-    assert names <= set(vars(_arrays._tensorflow()))
+    assert names <= set(vars(_arrays.tensorflow()))
     assert all(hasattr(ops, name) for name in names)
 
 
@@ -27,7 +27,7 @@ def test_whose_functions():
     assert _arrays.namespace(numpy, ours) is ops
     assert _arrays.namespace(tensor, ours) is ops
     foreign = not ops.is_tensor(tensor)
-    assert _arrays.namespace(numpy, tensor) is (_arrays._tensorflow() if foreign else ops)
+    assert _arrays.namespace(numpy, tensor) is (_arrays.tensorflow() if foreign else ops)
 
 
 def test_tensorflow_in_the_midst_of_its_import_is_no_obstacle(monkeypatch):

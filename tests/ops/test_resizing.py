@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_cvx.ops import _arrays, pad, resize
+from keras_cvx.ops import _arrays, _kernels, pad, resize
 from keras_cvx.ops.resizing import INTERPOLATIONS, saturate, taps
 
 METHODS = [(name, antialias) for name in INTERPOLATIONS for antialias in (False, True)]
@@ -38,7 +38,7 @@ def opencv(request, monkeypatch):
     if request.param == "opencv":
         pytest.importorskip("cv2")
     else:
-        monkeypatch.setattr(_arrays, "_opencv", lambda: None)
+        monkeypatch.setattr(_kernels, "_opencv", lambda: None)
 
 
 @pytest.mark.parametrize(("interpolation", "antialias"), METHODS)
@@ -91,7 +91,7 @@ def test_uint8_within_one_grey_level(as_kind, interpolation, antialias):
 
 
 def test_floats_are_not_left_to_opencv(monkeypatch):
-    monkeypatch.setattr(_arrays, "_opencv", lambda: pytest.fail("OpenCV is asked"))
+    monkeypatch.setattr(_kernels, "_opencv", lambda: pytest.fail("OpenCV is asked"))
     for dtype in ("float16", "float32", "float64", "int32"):
         assert resize(np.ones((4, 6, 3), dtype), (5, 3)).dtype == dtype
 

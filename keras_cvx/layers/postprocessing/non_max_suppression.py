@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_integers
-from keras_cvx.ops.boxes import check_format, convert
+from keras_cvx.ops.boxes import check_format, corners
 from keras_cvx.ops.nms import check_shapes, non_max_suppression, take_rows
 
 
@@ -80,10 +80,8 @@ class NonMaxSuppression(keras.layers.Layer):
     def call(self, boxes, scores):
         check_shapes(tuple(boxes.shape), tuple(scores.shape))
         boxes = ops.cast(boxes, "float32")
-        # Within one frame, relative or absolute, the corners need no image size.
-        frame = "rel_" if self.bounding_box_format.startswith("rel_") else ""
         indices, labels, confidence, num_detections = non_max_suppression(
-            convert(boxes, self.bounding_box_format, f"{frame}xyxy"),
+            corners(boxes, self.bounding_box_format),
             scores,
             iou_threshold=self.iou_threshold,
             score_threshold=self.confidence_threshold,

@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_cvx import geometry
 from keras_cvx.layers.preprocessing.image_lists import batch_of, is_picture, picture
-from keras_cvx.ops import _arrays
+from keras_cvx.ops import _arrays, _kernels
 from keras_cvx.ops.arguments import (
     check_fill_value,
     check_integers,
@@ -181,7 +181,7 @@ class GeometricLayer(keras.layers.Layer):
         batch, *sizes = self._size_of(images)
         self._check(sample)
         channels = images.shape[-1 if self.data_format == "channels_last" else -3]
-        if None in sizes and not _arrays.compiles(self.interpolation, self.antialias):
+        if None in sizes and not _kernels.compiles(self.interpolation, self.antialias):
             # Keras then compiles the model without XLA.
             self.supports_jit = False
         size = (self.height, self.width)

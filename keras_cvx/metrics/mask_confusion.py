@@ -6,9 +6,10 @@ from keras import ops
 from keras_cvx.metrics.confusion_counts import ConfusionCounts
 from keras_cvx.ops.arguments import ignored_ids, shapes_agree
 from keras_cvx.ops.confusion import confusion_matrix
+from keras_cvx.ops.masks import kept_pixels
 
 
-class ConfusionMetric(ConfusionCounts):
+class MaskConfusion(ConfusionCounts):
     """What metrics of semantic masks share: arguments, state and what reaches it.
 
     Arguments are those of `SegmentationIoU`. A subclass names `num_extra`, the classes that it
@@ -49,12 +50,12 @@ class ConfusionMetric(ConfusionCounts):
             )
         if sample_weight is not None:
             sample_weight = self._weights(sample_weight, y_true)
-        counted = ops.ones_like(y_true, dtype="bool")
+        counted = kept_pixels(y_true, self._ignored)
         if one_hot is not None:
-            counted = ops.any(one_hot != 0, axis=self.axis)
-            y_true = ops.where(counted, y_true, ops.full_like(y_true, -1))
-        for ignored in self._ignored:
-            counted = ops.logical_and(counted, y_true != ignored)
+            # Of no class at all, and so of no ignored one either.
+            some = ops.any(one_hot != 0, axis=self.axis)
+            counted = ops.logical_and(counted, some)
+            y_true = ops.where(some, y_true, ops.full_like(y_true, -1))
         y_true, y_pred = self._classes(y_true), self._classes(y_pred)
         confusion = confusion_matrix(
             y_true,

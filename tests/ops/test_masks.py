@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_cvx.ops.masks import kept_pixels, take_pixels
+
+
+def test_no_ids_and_no_pixels():
+    assert ops.convert_to_numpy(kept_pixels([[0, 255]], ())).tolist() == [[True, True]]
+    assert tuple(kept_pixels(np.zeros((0, 2), "int32"), (255,)).shape) == (0, 2)
+    assert take_pixels(np.zeros((2, 3), "uint8"), (np.zeros(0), np.zeros(2)), 255).shape == (0, 2)
+
+
+def test_several_ids():
+    ids = np.array([[0, 255, 3], [254, 3, 1]], "int32")
+    kept = ops.convert_to_numpy(kept_pixels(ids, (255, 3)))
+    assert kept.tolist() == [[True, False, False], [True, False, True]]
+
+
+def test_pixels_of_places_inside_and_outside():
+    mask = np.arange(6, dtype="uint8").reshape(2, 3)
+    places = np.array([-0.01, 0.0, 1.99, 2.0]), np.array([2.5, 0.5, 3.0])
+    taken = take_pixels(mask, places, 9)
+    assert taken.tolist() == [[9, 9, 9], [2, 0, 9], [5, 3, 9], [9, 9, 9]]
+    colours = take_pixels(np.stack([mask, mask + 10], -1), places, 9)
+    assert colours[1].tolist() == [[2, 12], [0, 10], [9, 9]]
+    assert colours.dtype == np.uint8
+
+
+def test_fill_values_that_the_mask_cannot_hold():
+    with pytest.raises(ValueError, match="`fill_value` must be in the range of int8"):
+        take_pixels(np.zeros((2, 2), "int8"), (np.zeros(1), np.zeros(1)), 255)
