@@ -46,7 +46,9 @@ def in_fresh_process(arguments, backend):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def median_milliseconds(*functions, warm_up=3, repeats=30, seconds=1.5):
+def median_milliseconds(
+    *functions, warm_up=3, repeats=30, seconds=1.5, statistic=statistics.median
+):
     """Median time of a call of each, after the warm-up; fewer repeats where they would take longer.
 
     The functions take turns, so that a busy moment of the machine strikes them alike.
@@ -57,7 +59,7 @@ def median_milliseconds(*functions, warm_up=3, repeats=30, seconds=1.5):
     rounds = []
     while len(rounds) < repeats and (len(rounds) < 3 or sum(map(sum, rounds)) < seconds):
         rounds.append([_seconds(function) for function in functions])
-    return [1000 * statistics.median(times) for times in zip(*rounds, strict=True)]
+    return [1000 * statistic(times) for times in zip(*rounds, strict=True)]
 
 
 def _seconds(function):

@@ -16,7 +16,9 @@ BATCH_SIZE, BATCHES, SIZE, CLASSES = 16, 12, 128, 10
 def run():
     print(
         f"\nMilliseconds of a step of `evaluate`, {BATCH_SIZE} images of {SIZE} × {SIZE}: "
-        "prediction, decoding, suppression and loss, beside a metric that counts detections.\n"
+        "prediction, decoding, suppression and loss, beside a metric that counts detections; the "
+        "fastest of some 20 turns, for with either metric a step of TensorFlow takes now 60, now "
+        "110 ms.\n"
     )
     rows = []
     for backend in BACKENDS:
@@ -57,7 +59,8 @@ def measure():
         other.set_weights(detector.get_weights())
         other.compile(metrics=[metric])
         roads.append(lambda other=other: other.evaluate(*data, batch_size=BATCH_SIZE, verbose=0))
-    return [time / BATCHES for time in median_milliseconds(*roads, warm_up=2, seconds=40)]
+    times = median_milliseconds(*roads, warm_up=2, seconds=45, statistic=min)
+    return [time / BATCHES for time in times]
 
 
 if __name__ == "__main__":
