@@ -133,7 +133,7 @@ class DetectionConfusionMatrix(ConfusionCounts):
             `"ignored"` `(B, N)`.
         y_pred: Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)` in `[0, 1]` and
             `"labels"` `(B, K)`; padded rows have label −1. A confidence of NaN is below every
-            threshold.
+            threshold, and a box that is not finite overlaps nothing.
         sample_weight: None; objects are counted, not weighed.
 
     Returns:

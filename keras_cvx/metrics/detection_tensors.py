@@ -1,5 +1,6 @@
 """Ground truth and detections as metrics in a compiled step take them."""
 
+import numpy as np
 from keras import ops
 
 from keras_cvx.ops.arguments import shapes_agree
@@ -79,22 +80,33 @@ def detection_tensors(y_pred, bounding_box_format):
 
 
 def most_confident(found, number=None):
-    """Detections by falling confidence, padded rows last.
+    """Detections by falling confidence: those of no number behind the rest, padded rows last.
 
     Args:
         found: Dictionary, as of `detection_tensors`.
-        number: How many to keep of each image, or None for all.
+        number: How many of each image and class remain, as COCO counts them, or None for all. The
+            others have label −1.
 
     Returns:
-        Dictionary of the same, `(B, at most number, ...)`.
+        Dictionary of the same shapes.
     """
     confidence = found["confidence"]
-    last = ops.where(found["labels"] >= 0, confidence, ops.full_like(confidence, -float("inf")))
-    order = ops.argsort(-last, axis=-1)[:, :number]
-    return {
+    # Beside a NaN TensorFlow sorts nothing.
+    least = ops.full_like(confidence, np.finfo("float32").min)
+    last = ops.where(ops.isnan(confidence), least, confidence)
+    last = ops.where(found["labels"] >= 0, last, ops.full_like(confidence, -float("inf")))
+    order = ops.argsort(-last, axis=-1)
+    found = {
         key: ops.take_along_axis(x, order[..., None] if key == "boxes" else order, axis=1)
         for key, x in found.items()
     }
+    labels = found["labels"]
+    if number is None or labels.shape[1] <= number:
+        return found
+    places = ops.arange(labels.shape[1])
+    before = ops.logical_and(labels[:, :, None] == labels[:, None], places[:, None] > places)
+    ranks = ops.sum(ops.cast(before, "int32"), axis=-1)
+    return {**found, "labels": ops.where(ranks < number, labels, ops.full_like(labels, -1))}
 
 
 def unpack_batch(y_true, y_pred, sample_weight, bounding_box_format):
@@ -149,13 +161,17 @@ def crowd_overlaps(truth, found):
     ignored = truth.get("ignored", ops.zeros_like(truth["labels"], dtype="bool"))
     if is_crowd is None:
         return overlaps, ignored
-    shares = _covered_shares(overlaps, found["boxes"], truth["boxes"])
+    shares = _covered_shares(found["boxes"], truth["boxes"])
     return ops.where(is_crowd[:, None], shares, overlaps), ops.logical_or(ignored, is_crowd)
 
 
-def _covered_shares(overlaps, boxes, others):
-    """The share of each box that each other covers, `(B, K, N)`, from their IoU."""
-    whole, other = area(boxes)[:, :, None], area(others)[:, None]
-    # The intersection I is IoU times the union, which is both areas less I.
-    shared = overlaps / (1.0 + overlaps) * (whole + other)
-    return ops.divide_no_nan(shared, whole)
+def _covered_shares(boxes, others):
+    """The share of each box that each other covers, `(B, K, N)`."""
+    whole = area(boxes)[:, :, None]
+    boxes, others = boxes[:, :, None], others[:, None]
+    # Not from the IoU, the rounding of which would decide where a share lies on a threshold.
+    start = ops.maximum(boxes[..., :2], others[..., :2])
+    end = ops.minimum(boxes[..., 2:], others[..., 2:])
+    shared = area(ops.concatenate([start, end], axis=-1))
+    # By a divisor of its own for each pair: of a row's XLA would take the reciprocal, and round it.
+    return shared / ops.where(shared > 0, whole, ops.ones_like(shared))

@@ -38,7 +38,8 @@ class MeanAveragePrecision(MergeableMetric):
         bounding_box_format: Format of ground truth and detections, as Keras names it. Relative
             boxes need no image size, for IoU does not change with the scale of an axis; their
             rounding may decide an exact tie with a threshold otherwise.
-        max_detections: Positive integer. Of each image only the most confident count.
+        max_detections: Positive integer. Of each image and class only the most confident count, as
+            in pycocotools.
         area_ranges: Whether APs, APm and APl are reported too: of objects of up to 32**2, 96**2
             and more square pixels. They need boxes in pixels.
         bins: Integer of at least 2, the bins of confidence.
@@ -53,7 +54,8 @@ class MeanAveragePrecision(MergeableMetric):
         y_pred: Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)` in `[0, 1]` and
             `"labels"` `(B, K)`; padded rows have label −1. Other keys, such as
             `"num_detections"`, are not read. K may be smaller or larger than `max_detections`. A
-            confidence of NaN is the least of all.
+            confidence of NaN is the least of all, and a box that is not finite overlaps nothing.
+            On either side, rows with labels from C on count nowhere.
         sample_weight: None; COCO's precision knows no weights.
 
     Returns:

@@ -46,7 +46,29 @@ def test_the_most_confident_come_first_and_padding_last():
     found = most_confident(detection_tensors(FOUND, "xyxy"))
     assert lists(found)["labels"] == [[0, 1], [2, -1]]
     assert lists(found)["boxes"][0] == BOXES[0, ::-1].tolist()
-    assert lists(most_confident(found, 1))["confidence"] == [[0.75], [0.5]]
+
+
+def test_only_the_most_confident_of_a_class_have_a_label():
+    labels = ops.convert_to_tensor(np.int32([[2, 1, 2, 2, -1, 1], [0, 0, 0, 0, 0, 0]]))
+    confidence = np.float32([[0.25, 0.5, 0.75, 0.5, 1, 0.125], [0.5, 0.75, 0.5, 0.25, 0, 1]])
+    found = {
+        "boxes": ops.zeros((2, 6, 4)),
+        "confidence": ops.convert_to_tensor(confidence),
+        "labels": labels,
+    }
+    assert lists(most_confident(found, 2))["labels"] == [[2, 1, 2, -1, 1, -1], [0, 0] + [-1] * 4]
+    assert lists(most_confident(found, 6))["labels"] == [[2, 1, 2, 2, 1, -1], [0] * 6]
+
+
+def test_no_number_stands_behind_the_numbers_and_before_padding():
+    """On TensorFlow a single NaN would leave the whole row unsorted."""
+    confidence = np.float32([[np.nan, 0.2, 0.9, np.nan, 0.5, 0.1, np.nan, 0.8]])
+    found = {
+        "boxes": ops.zeros((1, 8, 4)),
+        "confidence": ops.convert_to_tensor(confidence),
+        "labels": ops.convert_to_tensor(np.int32([[0, 1, 2, 3, -1, 5, 6, 7]])),
+    }
+    assert lists(most_confident(found))["labels"] == [[2, 7, 1, 5, 0, 3, 6, -1]]
 
 
 def test_a_crowd_covers_a_share_of_the_detection():
@@ -58,6 +80,22 @@ def test_a_crowd_covers_a_share_of_the_detection():
     # 4 of 20, and 4 of 8; and a detection without area.
     assert overlaps == [[[pytest.approx(0.2), pytest.approx(0.5)], [0.0, 0.0]]]
     assert ignored == [[False, True]]
+
+
+# A detection 20 wide, of which a crowd of any size covers 10 to 19: on each threshold exactly.
+@pytest.mark.parametrize("twentieths", range(10, 20))
+def test_the_share_in_a_crowd_is_exact(compiled, twentieths):
+    sides = np.stack(np.meshgrid(np.arange(20, 400, 7), np.arange(5, 90, 9)), -1).reshape(-1, 2)
+    corner = np.tile(np.float32([20 - twentieths, 0]), (len(sides), 1))
+    truth = {
+        "boxes": np.concatenate([corner, corner + sides], -1, dtype="float32")[None],
+        "labels": np.zeros((1, len(sides)), int),
+        "is_crowd": np.ones((1, len(sides)), bool),
+    }
+    found = {"boxes": [[[0.0, 0.0, 20.0, 5.0]]], "labels": [[0]], "confidence": [[0.5]]}
+    given = unpack_batch(truth, found, None, "xyxy")
+    for overlaps in (crowd_overlaps(*given)[0], compiled(crowd_overlaps)(*given)[0]):
+        assert (ops.convert_to_numpy(overlaps) == np.float32(twentieths / 20)).all()
 
 
 def test_bad_batches():

@@ -281,7 +281,7 @@ def test_result_is_compiled_too(metric, compiled):
 
 
 def test_in_a_compiled_fit_of_plain_keras():
-    """`compile(metrics=…)` of any model whose outputs are detections; the loss is of no matter."""
+    """In the steps of any model whose outputs are detections; the loss is of no matter."""
     truth, found = scenes(5)
 
     class Constant(keras.Model):
@@ -395,12 +395,37 @@ def test_boxes_without_area_are_never_hit(metric, score):
     assert 0 < metric.result()["AP"] < 1
 
 
-def test_pycocotools_counts_a_hundred_detections_of_an_image():
+@pytest.mark.parametrize("classes", [1, CLASSES])
+def test_pycocotools_counts_a_hundred_detections_of_an_image_and_class(classes):
     truth, found = scenes(8, images=2, truths=40, detections=130, ties=False)
     for side in (truth, found):
-        side["labels"] = np.ones_like(side["labels"])
+        side["labels"] = np.arange(side["labels"].shape[1]) % classes + 0 * side["labels"]
     default = MeanAveragePrecision(CLASSES)
     np.testing.assert_allclose(values(default, truth, found), coco(truth, found), atol=1e-6)
+
+
+def test_a_share_in_a_crowd_on_a_threshold():
+    truth = {
+        "boxes": [[[100.0, 0, 157, 50], [500, 500, 600, 600]]],
+        "labels": [[0, 0]],
+        "is_crowd": [[True, False]],
+    }
+    found = {
+        "boxes": [[[99.0, 0, 101, 10], [500, 500, 600, 600]]],
+        "labels": [[0, 0]],
+        "confidence": [[0.75, 0.5]],
+    }
+    exact = COCOEvaluation(1)
+    exact.update_state(truth, found)
+    expected = [exact.result()[name] for name in ("AP", "AP50", "AP75")]
+    assert values(MeanAveragePrecision(1), truth, found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_beside_one_that_is_no_number_the_others_are_sorted():
+    box = [0, 0, 8, 8]
+    truth, found = one([box], [box, box, box])
+    found["confidence"] = np.float32([[np.nan, 0.25, 0.75]])
+    assert values(MeanAveragePrecision(2), truth, found) == pytest.approx([1, 1, 1])
 
 
 # Unions of 20 make IoUs of 10/20, 11/20, … 19/20: each exactly on a threshold.
@@ -442,12 +467,12 @@ def test_order_of_images_and_padding_change_nothing(score):
 
 def test_only_the_most_confident_count():
     truth, found = scenes(3, ties=False)
-    few = MeanAveragePrecision(CLASSES, max_detections=4)
-    best = np.argsort(-np.where(found["labels"] >= 0, found["confidence"], -1), axis=1)[:, :4]
-    cut = {
-        key: np.take_along_axis(v, best[..., None] if v.ndim == 3 else best, 1)
-        for key, v in found.items()
-    }
+    few = MeanAveragePrecision(CLASSES, max_detections=2)
+    labels, confidence = found["labels"], found["confidence"]
+    same = labels[:, :, None] == labels[:, None]
+    surer = (same & (confidence[:, :, None] < confidence[:, None])).sum(-1)
+    assert (surer[labels >= 0] >= 2).any()
+    cut = {**found, "labels": np.where(surer < 2, labels, -1)}
     np.testing.assert_allclose(values(few, truth, found), coco(truth, cut), atol=1e-6)
 
 
