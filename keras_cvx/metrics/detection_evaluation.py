@@ -1,5 +1,6 @@
 """The state that exact evaluations of detections share: what was judged, mergeable, on the host."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -90,8 +91,10 @@ class DetectionEvaluation:
 
         Raises:
             ValueError: If one is of another class or of other arguments, or has seen an image that
-                was here before, as the `"image_ids"` tell.
+                was here before, as the `"image_ids"` tell. Nothing has changed then.
         """
+        merged = copy.copy(self)
+        merged._image_ids, merged._verdicts = dict(self._image_ids), list(self._verdicts)
         for other in others:
             if type(other) is not type(self) or other.get_config() != self.get_config():
                 theirs = other.get_config() if isinstance(other, DetectionEvaluation) else ""
@@ -100,10 +103,11 @@ class DetectionEvaluation:
                     f"{type(other).__name__} {theirs} for {type(self).__name__} {self.get_config()}"
                 )
             other._judge_waiting()
-            start, verdicts, truths = self._num_images, list(other._verdicts), other._num_truths
-            self._add_images(other._num_images, other._image_ids)
-            self._verdicts.extend(v._replace(images=v.images + start) for v in verdicts)
-            self._num_truths = self._num_truths + truths
+            start = merged._num_images
+            merged._add_images(other._num_images, other._image_ids)
+            merged._verdicts += [v._replace(images=v.images + start) for v in other._verdicts]
+            merged._num_truths = merged._num_truths + other._num_truths
+        self.__dict__.update(merged.__dict__)
 
     def get_config(self):
         """The arguments by name."""
@@ -177,7 +181,8 @@ def _read_ids(image_ids, count):
     if image_ids is None:
         return []
     ids = on_host(image_ids)
-    if ids.shape != (count,) or not np.issubdtype(ids.dtype, np.integer):
+    # An empty list has no type of its own.
+    if ids.shape != (count,) or (count and not np.issubdtype(ids.dtype, np.integer)):
         raise ValueError(
             f"`y_true['image_ids']` must be ({count},) integers, one for each image. "
             f"Received: shape {ids.shape}, {ids.dtype}"

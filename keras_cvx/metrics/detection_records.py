@@ -106,7 +106,13 @@ def on_host(array):
     Args:
         array: What is to be converted.
     """
-    return ops.convert_to_numpy(array) if _arrays.is_of_keras(array) else np.asarray(array)
+    if _arrays.is_of_keras(array):
+        return ops.convert_to_numpy(array)
+    if hasattr(array, "detach"):
+        # Of torch beside another backend: NumPy takes none of a graph or device, and no bfloat16.
+        array = array.detach().cpu()
+        array = array.double() if array.is_floating_point() else array
+    return np.asarray(array)
 
 
 class _Where:

@@ -13,15 +13,17 @@ class MergeableMetric(keras.metrics.Metric):
             metrics: Metrics of this class; their own state stays as it is.
 
         Raises:
-            ValueError: If one is of another class or of other arguments.
+            ValueError: If one is of another class or of other arguments. Nothing is added then.
         """
         config = {**self.get_config(), "name": None}
+        metrics = list(metrics)
         for metric in metrics:
             if type(metric) is not type(self) or {**metric.get_config(), "name": None} != config:
                 raise ValueError(
                     f"`metrics` must be of the class {type(self).__name__} and the arguments "
                     f"{config}. Received: {metric!r}, {metric.get_config()}"
                 )
+        for metric in metrics:
             self._add(metric)
 
     def _add(self, metric):

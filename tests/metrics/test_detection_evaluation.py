@@ -193,3 +193,30 @@ def test_images_seen_before(scene):
 def test_merging_with_another_kind(other):
     with pytest.raises(ValueError, match="`others` must be evaluations of the same class and arg"):
         evaluated().merge_state([other])
+
+
+def test_a_refused_merge_changes_nothing(scene):
+    parts = [[taken(side, part) for side in scene] for part in (slice(0, 4), slice(4, 8))]
+    evaluation, other = (evaluated(part) for part in parts)
+    expected = evaluation.result()
+    for wrong in (COCOEvaluation(CLASSES), evaluated(parts[1])):
+        with pytest.raises(ValueError, match=r"`others` must be|each image once"):
+            evaluation.merge_state([other, wrong])
+        assert evaluation.result() == expected
+    evaluation.merge_state([other])
+    assert evaluation.result() != expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tensors_of_torch_that_take_part_in_a_graph(dtype):
+    torch = pytest.importorskip("torch")
+    boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0]]], dtype=getattr(torch, dtype), requires_grad=True)
+    found = {"boxes": boxes * 1, "labels": torch.tensor([[1]]), "confidence": boxes[..., 2] / 16}
+    evaluation = evaluated(({"boxes": boxes, "labels": torch.tensor([[1]])}, found))
+    assert evaluation.result()["AP"] == pytest.approx(1)
+
+
+def test_no_images_with_ids(scene):
+    nothing = {"boxes": [], "labels": [], "image_ids": []}
+    evaluation = evaluated((nothing, {"boxes": [], "labels": [], "confidence": []}), scene)
+    assert evaluation.result() == evaluated(scene).result()

@@ -42,7 +42,8 @@ def test_every_variable_is_added_whatever_the_name():
 
 @pytest.mark.parametrize("other", [Total(3.0), Other(2.0)])
 def test_others_are_refused(other):
-    whole = Total(2.0)
+    whole, part = Total(2.0), Total(2.0)
+    part.update_state(np.ones(2, "float32"))
     with pytest.raises(ValueError, match="`metrics` must be of the class Total"):
-        whole.merge_state([other])
+        whole.merge_state([part, other])
     assert float(whole.count) == 0
