@@ -118,7 +118,7 @@ class BoxIoU(keras.metrics.Metric):
                 f"no classes. Received: class_aware={class_aware!r}, threshold={threshold!r}"
             )
         self.variant = variant
-        self.threshold = threshold
+        self.threshold = None if threshold is None else float(threshold)
         self.class_aware = class_aware
         self.bounding_box_format = check_format(bounding_box_format)
         self.total = self.add_variable((), "zeros", dtype="float32", name="total")

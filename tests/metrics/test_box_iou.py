@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -226,6 +228,11 @@ def test_in_a_compiled_fit():
     weights = np.float32([3, 1, 0, 5])
     logs = model.fit(x, y, sample_weight=weights, batch_size=2, verbose=0).history
     assert logs["accuracy"] == [pytest.approx(3 / 4)]
+
+
+def test_a_threshold_of_numpy_is_saved():
+    config = BoxIoU(threshold=np.float32(0.75)).get_config()
+    assert BoxIoU.from_config(json.loads(json.dumps(config))).threshold == 0.75
 
 
 def test_in_plain_keras():
