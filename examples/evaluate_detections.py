@@ -41,7 +41,7 @@ def read(ground_truth, detections):
             "labels": [[label_of[row["category_id"]] for row in image] for image in rows],
         }
         return sides | {
-            ours: [[row.get(theirs, 0) for row in image] for image in rows]
+            ours: [[row[theirs] for row in image] for image in rows]
             for ours, theirs in keys.items()
         }
 

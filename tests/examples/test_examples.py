@@ -1,6 +1,7 @@
 """The examples run, in a short form, and do what they say."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,23 @@ def test_evaluate_detections(tmp_path, capsys):
     assert printed[:12] == capsys.readouterr().out.splitlines()
     assert list(first.values()) == pytest.approx(evaluation.stats.tolist(), abs=1e-9)
     assert min(first.values()) > 0.1
+
+
+@pytest.mark.parametrize("key", ["area", "score"])
+def test_evaluate_detections_takes_no_zero_for_what_is_missing(tmp_path, key):
+    row = {"image_id": 1, "category_id": 7, "bbox": [0, 0, 8, 8]}
+    truth = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 7, "name": "cat"}],
+        "annotations": [{**row, "area": 64, "iscrowd": 0}],
+    }
+    found = [{**row, "score": 0.5}]
+    (truth["annotations"] if key == "area" else found)[0].pop(key)
+    files = [tmp_path / "truth.json", tmp_path / "found.json"]
+    for file, content in zip(files, (truth, found), strict=True):
+        file.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(KeyError, match=key):
+        load("evaluate_detections").read(*files)
 
 
 def test_evaluate_detections_wants_both_files_or_none(tmp_path):
