@@ -11,8 +11,8 @@ from keras_cvx.ops.matching import ignored_detections, match_detections
 # In square pixels, both ends included: all, small, medium and large.
 AREA_RANGES = np.array([[0, 1e5], [0, 32], [32, 96], [96, 1e5]]) ** 2
 MAX_DETECTIONS = 100
-# Numbers in an array of the dense matching, so that it stays in the processor's cache.
-_AT_ONCE = 2**18
+# Numbers in an array of the dense matching: larger ones leave the processor's cache.
+_AT_ONCE = 2**20
 
 
 def coco_verdicts(truths, found, num_classes):
@@ -105,15 +105,15 @@ def _matched(pairs, ignored, is_crowd, outside):
 
 
 def _of_like_size(detections, objects, mixed):
-    """Splits parts into arrays of such as are padded together, none too large."""
+    """Splits parts into arrays of such as are padded together, none too large but of one part."""
     kinds = np.stack([np.ceil(np.log2(detections)), np.ceil(np.log2(objects)), mixed])
     order = np.lexsort(kinds)
     kinds = kinds[:, order]
     for some in np.split(order, np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(0)) + 1):
         if len(some):
-            numbers = objects[some].max() * len(IOU_THRESHOLDS) * len(AREA_RANGES)
-            parts = -(-len(some) * int(numbers) // _AT_ONCE)
-            yield from np.array_split(some, parts)
+            pairs = int(detections[some].max() * objects[some].max())
+            arrays = -(-len(some) * pairs * len(IOU_THRESHOLDS) * len(AREA_RANGES) // _AT_ONCE)
+            yield from np.array_split(some, min(arrays, len(some)))
 
 
 def _places(slot, place):

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_cvx.metrics import COCOEvaluation, coco_matching
 from keras_cvx.metrics.average_precision import IOU_THRESHOLDS
 from keras_cvx.metrics.coco_matching import AREA_RANGES, MAX_DETECTIONS, coco_verdicts
 from keras_cvx.metrics.detection_records import read_detections, read_truths
@@ -129,3 +130,39 @@ def test_a_hundred_of_an_image_and_class_count(number):
     # The most confident is right, in the two ranges of its area, and the rest come too late.
     assert hits.any(-1).sum(0).tolist() == [1, 1, 0, 0]
     assert got.confidence[hits.any((1, 2))].tolist() == [1.0]
+
+
+def test_arrays_of_many_parts_are_small(monkeypatch):
+    sizes = []
+    real = coco_matching.match_detections
+
+    def recorded(overlaps, *given, **flags):
+        sizes.append(overlaps.shape)
+        return real(overlaps, *given, **flags)
+
+    monkeypatch.setattr(coco_matching, "match_detections", recorded)
+    images, detections, objects = 30, 40, 25
+    boxes = np.tile([0.0, 0.0, 8.0, 8.0], (images, detections, 1))
+    evaluation = COCOEvaluation(1)
+    evaluation.update_state(
+        {"boxes": boxes[:, :objects], "labels": np.zeros((images, objects), int)},
+        {
+            "boxes": boxes,
+            "labels": np.zeros((images, detections), int),
+            "confidence": np.full((images, detections), 0.5),
+        },
+    )
+    assert evaluation.result()["AR100"] == 1
+    assert sum(parts for parts, *_ in sizes) == images
+    conditions = len(AREA_RANGES) * len(IOU_THRESHOLDS)
+    assert max(np.prod(shape) for shape in sizes) * conditions <= 2**20
+
+
+def test_more_objects_in_one_part_than_an_array_is_to_hold():
+    boxes = np.tile([0.0, 0.0, 8.0, 8.0], (1, 30_000, 1))
+    evaluation = COCOEvaluation(1)
+    evaluation.update_state(
+        {"boxes": boxes, "labels": np.zeros((1, 30_000), int)},
+        {"boxes": boxes[:, :1], "labels": [[0]], "confidence": [[0.5]]},
+    )
+    assert evaluation.result()["AR100"] == 1 / 30_000
