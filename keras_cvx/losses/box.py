@@ -50,13 +50,19 @@ def box_overlap_loss(
         )
     if box_variance is not None:
         sides = (_beside_unit_anchor(x, box_variance) for x in (y_true, y_pred))
-        return 1.0 - elementwise_iou(*sides, variant=variant)
+        return _unless_nan(1.0 - elementwise_iou(*sides, variant=variant), y_true, y_pred)
     present = present_rows(y_true)
     # Nothing of a padded row may reach a gradient.
     y_true, y_pred = (ops.where(present[..., None], x, ops.zeros_like(x)) for x in (y_true, y_pred))
     y_true, y_pred = (corners(x, bounding_box_format) for x in (y_true, y_pred))
-    loss = 1.0 - elementwise_iou(y_true, y_pred, variant=variant)
+    loss = _unless_nan(1.0 - elementwise_iou(y_true, y_pred, variant=variant), y_true, y_pred)
     return ops.where(present, loss, ops.zeros_like(loss))
+
+
+def _unless_nan(loss, *boxes):
+    """The loss, but NaN where a box is: an overlap of 0 would hide that training has diverged."""
+    nan = ops.any(ops.isnan(ops.concatenate(boxes, axis=-1)), axis=-1)
+    return ops.where(nan, ops.full_like(loss, float("nan")), loss)
 
 
 def _beside_unit_anchor(offsets, variance):
@@ -164,7 +170,7 @@ class IoULoss(_BoxOverlapLoss):
         name: As for every Keras loss.
 
     Call arguments:
-        y_true: Float tensor `(B, ..., 4)` of finite numbers.
+        y_true: Float tensor `(B, ..., 4)` of finite numbers. NaN makes the loss NaN.
         y_pred: Float tensor of the same shape.
 
     Raises:

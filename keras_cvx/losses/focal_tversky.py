@@ -27,10 +27,10 @@ def focal_tversky(y_true, y_pred, *, alpha=0.7, beta=0.3, gamma=4 / 3):
         alpha * y_true * (1.0 - y_pred) + beta * (1.0 - y_true) * y_pred, axis=1
     )  # (B, C)
     # The quotient of the mistakes: 1 minus that of the hits would cancel. A power below 1 has no
-    # finite slope at 0.
-    some = wrong > 0
-    share = ops.where(some, wrong, 1.0) / ops.where(some, hit + wrong, 1.0)
-    return ops.mean(ops.where(some, share ** (1.0 / gamma), 0.0), axis=-1)
+    # finite slope at 0. NaN is not 0, and stays.
+    none = wrong <= 0
+    share = ops.where(none, 1.0, wrong) / ops.where(none, 1.0, hit + wrong)
+    return ops.mean(ops.where(none, 0.0, share ** (1.0 / gamma)), axis=-1)
 
 
 @plugins.register("FocalTversky", kind="loss")

@@ -26,8 +26,9 @@ def generalized_dice(y_true, y_pred):
     whole = ops.sum(weights * (volume + ops.sum(y_pred, axis=1)), axis=1)
     # 1 minus twice the hits would cancel.
     apart = ops.sum(y_true * (1.0 - y_pred) + y_pred * (1.0 - y_true), axis=1)
-    some = whole > 0
-    return ops.where(some, ops.sum(weights * apart, axis=1) / ops.where(some, whole, 1.0), 0.0)
+    # NaN is not empty, and stays.
+    empty = whole <= 0
+    return ops.where(empty, 0.0, ops.sum(weights * apart, axis=1) / ops.where(empty, 1.0, whole))
 
 
 @plugins.register("GeneralizedDice", kind="loss")

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.losses.segmentation_loss import SegmentationLoss
+from keras_cvx.losses.segmentation_loss import SegmentationLoss, check_image_weights
 from keras_cvx.ops.arguments import ignored_ids, shapes_agree
 from keras_cvx.ops.masks import kept_pixels
 
@@ -23,14 +23,15 @@ class IgnoreClass(keras.losses.Loss):
     gradient. If no pixel of what a value stands for is kept, it is 0.
 
     Args:
-        loss: A Keras loss, or the name of its class, or its configuration. Its reduction becomes
-            that of the whole.
+        loss: A Keras loss, the name of its class, in Keras or among the plugins, or its
+            configuration. Its reduction becomes that of the whole.
         ignore_class: Integer, sequence of integers, or None for no id.
         axis: The axis of classes of `y_pred`.
         name: As for every Keras loss.
 
     Call arguments:
-        y_true: Ids `(B, H, W)` or `(B, H, W, 1)`.
+        y_true: Ids `(B, H, W)` or `(B, H, W, 1)`. One that is neither ignored nor a class means
+            what the loss makes of it: with a sparse cross-entropy, an error or any number.
         y_pred: Float tensor `(B, H, W, C)`; where C is 1 ids are 0 or 1. What the loss takes as
             logits only if it is a cross-entropy or a loss of this package.
 
@@ -46,16 +47,7 @@ class IgnoreClass(keras.losses.Loss):
     """
 
     def __init__(self, loss, ignore_class=255, *, axis=-1, name="ignore_class"):
-        given = loss
-        try:
-            loss = keras.losses.get(loss)
-        except (TypeError, ValueError):
-            loss = None
-        if not isinstance(loss, keras.losses.Loss):
-            raise ValueError(
-                "`loss` must be a `keras.losses.Loss`, or the name of its class. Received: "
-                f"loss={given!r}"
-            )
+        loss = _made(loss)
         if type(axis) is not int:
             raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
         super().__init__(name=name, reduction=loss.reduction, dtype="float32")
@@ -63,6 +55,11 @@ class IgnoreClass(keras.losses.Loss):
         self._ignored = ignored_ids(ignore_class)
         self.ignore_class = ignore_class
         self.axis = axis
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if isinstance(self.loss, SegmentationLoss):
+            check_image_weights(sample_weight)
+        return super().__call__(y_true, y_pred, sample_weight=sample_weight)
 
     def call(self, y_true, y_pred):
         pixels = list(y_pred.shape)
@@ -135,3 +132,21 @@ class IgnoreClass(keras.losses.Loss):
         some = ops.any(kept, axis=tuple(range(1, len(kept.shape))))
         some = ops.reshape(some, (-1,) + (1,) * (len(values.shape) - 1))
         return ops.where(some, values, 0.0)
+
+
+def _made(loss):
+    """The loss itself, of whatever form a user gives it in."""
+    made = loss
+    try:
+        if isinstance(loss, str) and not hasattr(keras.losses, loss):
+            made = plugins.get(loss, kind="loss")
+        else:
+            made = keras.losses.get(loss)
+    except (TypeError, ValueError):
+        pass
+    if not isinstance(made, keras.losses.Loss):
+        raise ValueError(
+            "`loss` must be a `keras.losses.Loss`, or the name of its class, such as 'Dice' or "
+            f"'LovaszSoftmax'. Received: loss={loss!r}"
+        )
+    return made

@@ -74,6 +74,21 @@ def probabilities(y_pred, from_logits):
     return ops.sigmoid(y_pred) if y_pred.shape[-1] == 1 else ops.softmax(y_pred, axis=-1)
 
 
+def check_image_weights(sample_weight):
+    """Raises for weights of pixels, where a loss has one value an image.
+
+    Args:
+        sample_weight: None, a number, or a tensor `(B,)`; axes of size 1 may follow.
+    """
+    shape = tuple(getattr(sample_weight, "shape", ()))
+    if any(size not in (1, None) for size in shape[1:]):
+        raise ValueError(
+            "`sample_weight` must be one number an image, (B,), for the loss has one value an "
+            f"image. Received: shape {shape}. To leave pixels out, give them an id of their own "
+            "and use `keras_cvx.losses.IgnoreClass`."
+        )
+
+
 class SegmentationLoss(keras.losses.Loss):
     """Base of the losses of masks; a subclass gives `of_pixels`.
 
@@ -95,6 +110,10 @@ class SegmentationLoss(keras.losses.Loss):
             raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
         self.from_logits = from_logits
         self.axis = axis
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        check_image_weights(sample_weight)
+        return super().__call__(y_true, y_pred, sample_weight=sample_weight)
 
     def call(self, y_true, y_pred, mask=None):
         """Loss before the reduction.

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvx.ops import _arrays
+from keras_cvx.ops.arguments import check_keys
 from keras_cvx.ops.boxes import convert
 
 
@@ -141,6 +142,9 @@ def _columns(source, name, required, optional=()):
             f"`{name}` must be a dictionary, and must have the keys {sorted(required)}. "
             f"Received: {what}"
         )
+    # Read elsewhere, or not at all.
+    others = ("image_ids",) if name == "y_true" else ("num_detections",)
+    check_keys(source, name, (*required, *optional, *others))
     columns: dict = {}
     lengths = {}
     for key in (*required, *optional):

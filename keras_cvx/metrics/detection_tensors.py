@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_cvx.ops.arguments import shapes_agree
+from keras_cvx.ops.arguments import check_keys, shapes_agree
 from keras_cvx.ops.boxes import area, corners
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 from keras_cvx.ops.iou import pairwise_iou
@@ -27,6 +27,7 @@ def truth_tensors(y_true, bounding_box_format):
     boxes, labels = unpack_ground_truth(y_true)
     truth = {"boxes": corners(boxes, bounding_box_format), "labels": labels}
     given = y_true if isinstance(y_true, dict) else {}
+    check_keys(given, "y_true", ("boxes", "labels", "ignored", "is_crowd", "areas", "image_ids"))
     for name in {"ignored", "is_crowd", "areas"} & set(given):
         truth[name] = ops.convert_to_tensor(given[name])
         if not shapes_agree(tuple(truth[name].shape), tuple(labels.shape)):
@@ -107,6 +108,41 @@ def most_confident(found, number=None):
     before = ops.logical_and(labels[:, :, None] == labels[:, None], places[:, None] > places)
     ranks = ops.sum(ops.cast(before, "int32"), axis=-1)
     return {**found, "labels": ops.where(ranks < number, labels, ops.full_like(labels, -1))}
+
+
+def check_values(y_true, y_pred, num_classes):
+    """Raises for labels and confidences out of range, of arrays that are on the host.
+
+    Nothing can raise for the tensors of a compiled step.
+
+    Args:
+        y_true: As `truth_tensors` takes it.
+        y_pred: As `detection_tensors` takes it.
+        num_classes: Integer C.
+
+    Raises:
+        ValueError: If a label is not in `[−1, C)`, or the confidence of a detection is not in
+            `[0, 1]` nor NaN.
+    """
+    truth = y_true.get("labels") if isinstance(y_true, dict) else None
+    found, confidence = y_pred.get("labels"), y_pred.get("confidence")
+    for name, given in (("y_true", truth), ("y_pred", found)):
+        if isinstance(given, (np.ndarray, list, tuple)):
+            labels = np.asarray(given)
+            wrong = labels[(labels < -1) | (labels >= num_classes)]
+            if wrong.size:
+                raise ValueError(
+                    f"The labels of `{name}` must be in [0, {num_classes}), or −1 in padded rows. "
+                    f"Received: {wrong[0]}, and {wrong.size - 1} more"
+                )
+    if all(isinstance(x, (np.ndarray, list, tuple)) for x in (found, confidence)):
+        confidence = np.asarray(confidence)[np.asarray(found) >= 0]
+        wrong = confidence[(confidence < 0) | (confidence > 1)]
+        if wrong.size:
+            raise ValueError(
+                "The confidence of `y_pred` must be in [0, 1], a probability. Received: "
+                f"{wrong[0]}, and {wrong.size - 1} more. Of logits, pass their sigmoid."
+            )
 
 
 def unpack_batch(y_true, y_pred, sample_weight, bounding_box_format):

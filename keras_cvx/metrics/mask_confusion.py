@@ -46,7 +46,9 @@ class MaskConfusion(ConfusionCounts):
         if not shapes_agree(y_true.shape, y_pred.shape):
             raise ValueError(
                 "`y_true` and `y_pred` must be of the same pixels. Received: masks "
-                f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}"
+                f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}. Where one of them has an axis "
+                "of classes, say so: `sparse_y_pred=False` for scores, logits or probabilities, "
+                "`sparse_y_true=False` for a one-hot truth."
             )
         if sample_weight is not None:
             sample_weight = self._weights(sample_weight, y_true)
@@ -103,6 +105,13 @@ class MaskConfusion(ConfusionCounts):
         if sparse:
             if len(masks.shape) > 1 and masks.shape[-1] == 1:
                 masks = ops.squeeze(masks, axis=-1)
+            if name == "y_pred" and "float" in keras.backend.standardize_dtype(masks.dtype):
+                raise ValueError(
+                    "`y_pred` must be of integers where it is ids, and may be scores with "
+                    f"`sparse_y_pred=False`. Received: dtype {masks.dtype}, shape "
+                    f"{tuple(masks.shape)}. Of one channel p, the probability of class 1, pass "
+                    "`p > 0.5`, or let the model's last layer be a softmax of two classes."
+                )
             return ops.cast(masks, "int32"), None
         classes = masks.shape[self.axis] if len(masks.shape) > 1 else None
         if classes != self.num_classes:

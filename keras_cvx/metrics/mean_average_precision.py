@@ -12,7 +12,7 @@ from keras_cvx.metrics.detection_histogram import (
     histogram_precision,
     judge,
 )
-from keras_cvx.metrics.detection_tensors import most_confident, unpack_batch
+from keras_cvx.metrics.detection_tensors import check_values, most_confident, unpack_batch
 from keras_cvx.metrics.mergeable import MergeableMetric
 from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.boxes import check_format
@@ -65,7 +65,8 @@ class MeanAveragePrecision(MergeableMetric):
 
     Raises:
         ValueError: If an argument is out of its range, or the shapes or keys of `y_true` and
-            `y_pred` do not go together.
+            `y_pred` do not go together. Of NumPy arrays and lists also if a label or a confidence
+            is out of its range; in a compiled step such labels count nowhere.
 
     Example:
         >>> metric = MeanAveragePrecision(num_classes=2)
@@ -74,6 +75,16 @@ class MeanAveragePrecision(MergeableMetric):
         >>> metric.update_state({"boxes": box, "labels": [[1]]}, found)
         >>> round(float(metric.result()["AP50"]), 6)
         1.0
+
+        In a model of your own whose output is a dictionary, Keras' `compile` would want a metric
+        for each of its entries. There, the metric is the model's, and its one method calls it:
+
+        ```python
+        class Detector(keras.Model):
+            def compute_metrics(self, x, y, y_pred, sample_weight=None):
+                self.precision.update_state(y, y_pred)  # made in `__init__`
+                return self.get_metrics_result()
+        ```
 
     Reference:
         Lin et al. 2014, Microsoft COCO: Common Objects in Context, and its evaluation code.
@@ -119,6 +130,7 @@ class MeanAveragePrecision(MergeableMetric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         truth, found = unpack_batch(y_true, y_pred, sample_weight, self.bounding_box_format)
+        check_values(y_true, y_pred, self.num_classes)
         found = most_confident(found, self.max_detections)
         right, judged, counting = judge(truth, found, AREA_RANGES if self.area_ranges else None)
         counts = histogram(

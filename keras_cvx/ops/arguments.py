@@ -1,5 +1,6 @@
 """Checks of arguments that several parts share."""
 
+import difflib
 import functools
 import math
 import numbers
@@ -47,6 +48,29 @@ def check_numbers(**arguments):
     for name, value in arguments.items():
         if not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
+
+
+def check_keys(given, name, known):
+    """Raises for a key that nothing reads: misspelt, what it holds would be left out unseen.
+
+    Args:
+        given: Dictionary.
+        name: What the error is to call it.
+        known: Sequence of strings.
+
+    Raises:
+        ValueError: If the dictionary has another key.
+
+    Example:
+        >>> check_keys({"boxes": [], "labels": []}, "y_true", ("boxes", "labels", "is_crowd"))
+    """
+    unknown = sorted(set(map(str, given)) - set(known))
+    if unknown:
+        [near] = difflib.get_close_matches(unknown[0], known, n=1) or [None]
+        mend = f" Did you mean {near!r}?" if near else ""
+        raise ValueError(
+            f"`{name}` must have no other keys than {sorted(known)}. Received: {unknown}.{mend}"
+        )
 
 
 def check_fill_value(dtype, **arguments):

@@ -127,6 +127,7 @@ def _add_scale(figure, image, left, bottom, height):
     figure.colorbar(image, cax=bar, ticks=[0, 0.05, 0.25, 0.5, 1])
     bar.set_yticklabels([f"{share:.0f} %" for share in (0, 5, 25, 50, 100)])
     bar.tick_params(length=0, labelsize=POINTS, labelcolor=INK)
+    bar.set_title("of row", fontsize=POINTS - 1, color=INK, pad=4, loc="left")
     bar.set_frame_on(False)
     for part in bar.spines.values():
         part.set_visible(False)

@@ -299,3 +299,17 @@ def test_bad_arguments(arguments, message):
 def test_unknown_variant():
     with pytest.raises(ValueError, match="`variant` must be one of"):
         box_overlap_loss(np.zeros(4), np.zeros(4), variant="eiou")
+
+
+@pytest.mark.parametrize("loss", [IoULoss, GIoULoss, DIoULoss, CIoULoss])
+@pytest.mark.parametrize("variance", [None, (1, 1, 1, 1)])
+@pytest.mark.parametrize("of_truth", [False, True])
+def test_nan_stays_and_stays_alone(loss, variance, of_truth):
+    """One box of NaN: its own loss is NaN, and no other's; in padding it is nothing."""
+    truth = np.float32([[0, 0, 0.5, 0.25], [0, 0, 0.5, 0.5], [-1, -1, -1, -1]])
+    found = np.float32([[0, 0, 0.5, 0.25], [0, 0, 0.5, 0.5], [np.nan] * 4])
+    if variance:
+        truth, found = truth[:2], found[:2]
+    (truth if of_truth else found)[1, 3] = np.nan
+    got = ops.convert_to_numpy(loss(box_variance=variance, reduction="none")(truth, found))
+    np.testing.assert_allclose(got, [0, np.nan, 0][: len(got)], atol=1e-6)

@@ -171,3 +171,23 @@ def test_bad_input(segmentation):
         IgnoreClass("dice")
     with pytest.raises(ValueError, match=r"`y_true` must be ids.*\(3, 5, 6, 4\)"):
         IgnoreClass("Dice")(p, p)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Dice", keras.losses.Dice),
+        ("SparseCategoricalCrossentropy", keras.losses.SparseCategoricalCrossentropy),
+        ("LovaszSoftmax", LovaszSoftmax),
+        ("keras_cvx>GeneralizedDice", GeneralizedDice),
+    ],
+)
+def test_by_the_name_of_a_class(name, expected):
+    assert type(IgnoreClass(name).loss) is expected
+
+
+@pytest.mark.parametrize("name", ["dice", "Dicee", "keras_cvx>Lovasz", "IoU"])
+def test_names_of_no_class(name):
+    message = f"`loss` must be a .* such as 'Dice' or 'LovaszSoftmax'. Received: loss='{name}'"
+    with pytest.raises(ValueError, match=message):
+        IgnoreClass(name)

@@ -108,3 +108,28 @@ def test_bad_shapes(make, segmentation):
     ids, probabilities, _ = segmentation(6)
     with pytest.raises(ValueError, match=r"`y_true` must be ids.*\(3, 4, 6\) and \(3, 5, 6, 4\)"):
         make()(ids[:, 1:], probabilities)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("pixels", [1, None])
+def test_nan_is_never_a_good_loss(make, segmentation, from_logits, pixels):
+    """A model that has diverged must not look like one that has converged."""
+    ids, probabilities, logits = segmentation(0)
+    scores = np.array(logits if from_logits else probabilities)
+    scores.reshape(-1)[:pixels] = np.nan
+    assert np.isnan(numpy(make(from_logits)(ids, scores)))
+
+
+def test_weights_of_pixels_are_refused(make, segmentation):
+    ids, probabilities, _ = segmentation(0)
+    loss = make()
+    for of_images in (2.0, np.full(len(ids), 2.0), np.full((len(ids), 1), 2.0)):
+        np.testing.assert_allclose(
+            numpy(loss(ids, probabilities, sample_weight=of_images)),
+            2 * numpy(loss(ids, probabilities)),
+            rtol=1e-5,
+        )
+    message = r"`sample_weight` must be one number an image.*`keras_cvx.losses.IgnoreClass`"
+    for made in (loss, losses.IgnoreClass(loss)):
+        with pytest.raises(ValueError, match=message):
+            made(ids, probabilities, sample_weight=np.ones(ids.shape))

@@ -74,3 +74,14 @@ def test_keys_and_confidence():
     confidence = np.array([[0.25, np.nan], [0.5, 0.5]])
     with pytest.raises(ValueError, match=r"be numbers, not NaN.*row 1 of image 0"):
         read_detections({**FOUND, "confidence": confidence}, 3, "xyxy")
+
+
+def test_keys_that_nothing_reads():
+    """COCO's own names among them, whose crowds would count as objects."""
+    assert read_truths({**TRUTH, "image_ids": [7, 8]}, 3, "xyxy")[0] == 2
+    read_detections({**FOUND, "confidence": LABELS, "num_detections": [2, 1]}, 3, "xyxy")
+    for key, near in (("iscrowd", "is_crowd"), ("area", "areas"), ("ignore", "ignored")):
+        with pytest.raises(ValueError, match=f"no other keys.*'{key}'.*Did you mean '{near}'"):
+            read_truths({**TRUTH, key: LABELS}, 3, "xyxy")
+    with pytest.raises(ValueError, match=r"`y_pred` must have no other keys.*\['image_ids'\]"):
+        read_detections({**FOUND, "image_ids": [8, 7]}, 3, "xyxy")

@@ -593,3 +593,29 @@ def test_what_belongs_to_objects_is_one_for_each(metric, key):
 def test_weights_are_refused(metric):
     with pytest.raises(ValueError, match="`sample_weight` must be None"):
         metric.update_state(*scenes(7), sample_weight=np.ones(6))
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "message"),
+    [
+        ("truth", "labels", [[3]], r"labels of `y_true` must be in \[0, 3\).*Received: 3"),
+        ("truth", "labels", [[-2]], r"labels of `y_true` must be in \[0, 3\).*Received: -2"),
+        ("found", "labels", [[5]], r"labels of `y_pred` must be in \[0, 3\).*Received: 5"),
+        ("found", "confidence", [[55.0]], r"confidence of `y_pred` must be in \[0, 1\].*55"),
+        ("found", "confidence", [[-0.5]], r"confidence of `y_pred` must be in \[0, 1\].*sigmoid"),
+        ("truth", "iscrowd", [[0]], r"no other keys than.*\['iscrowd'\]. Did you mean 'is_crowd'"),
+        ("truth", "area", [[0]], "Did you mean 'areas'"),
+    ],
+)
+def test_values_and_keys_on_the_host(where, key, value, message):
+    box = [[[0.0, 0.0, 4.0, 2.0]]]
+    truth = {"boxes": box, "labels": [[2]]}
+    found = {**truth, "confidence": [[0.5]]}
+    metric = MeanAveragePrecision(3)
+    metric.update_state(truth, {**found, "num_detections": [1]})
+    # Padding may have any confidence.
+    metric.update_state(truth, {**found, "labels": [[-1]], "confidence": [[-1.0]]})
+    (truth if where == "truth" else found)[key] = value
+    with pytest.raises(ValueError, match=message):
+        metric.update_state(truth, found)
+    assert float(ops.sum(ops.convert_to_tensor(metric.truths))) == 2.0

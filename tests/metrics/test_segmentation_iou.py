@@ -267,3 +267,15 @@ def test_bad_shapes(arguments, message):
         SegmentationIoU(CLASSES).update_state(*arguments)
     with pytest.raises(ValueError, match="`y_pred` must have 4 classes on axis -1"):
         SegmentationIoU(CLASSES, sparse_y_pred=False).update_state(*arguments[:2])
+
+
+def test_scores_where_ids_are_due():
+    truth, _ = masks(0)
+    with pytest.raises(ValueError, match=r"must be of the same pixels.*`sparse_y_pred=False` for"):
+        SegmentationIoU(CLASSES).update_state(truth, np.eye(CLASSES, dtype="int32")[truth])
+    for shape in (truth.shape, (*truth.shape, 1)):
+        with pytest.raises(ValueError, match=r"`y_pred` must be of integers.*`p > 0.5`"):
+            SegmentationIoU(2).update_state(truth, np.full(shape, 0.9, "float32"))
+    metric = SegmentationIoU(2)
+    metric.update_state(truth % 2, np.float32(truth % 2)[..., None] > 0.5)
+    assert float(metric.result()["pixel_accuracy"]) == 1.0

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from keras_cvx.ops.arguments import check_boxes, check_integers, ignored_ids, shapes_agree
+from keras_cvx.ops.arguments import (
+    check_boxes,
+    check_integers,
+    check_keys,
+    ignored_ids,
+    shapes_agree,
+)
 
 
 def test_nothing_to_check():
@@ -44,3 +50,13 @@ def test_ignored_ids():
     for wrong in (2.0, "255", True, [255, None]):
         with pytest.raises(ValueError, match="`ignore_class` must be None, an integer or a seq"):
             ignored_ids(wrong)
+
+
+def test_unknown_keys():
+    check_keys({}, "y", ())
+    check_keys({"boxes": 1}, "y", ("boxes", "labels"))
+    message = r"`y` must have no other keys than \['boxes', 'labels'\]. Received: \['label'\]. Did"
+    with pytest.raises(ValueError, match=message):
+        check_keys({"boxes": 1, "label": 2}, "y", ("boxes", "labels"))
+    with pytest.raises(ValueError, match=r"Received: \[0, 'zebra'\]|Received: \['0', 'zebra'\]\.$"):
+        check_keys({0: 1, "zebra": 2}, "y", ("boxes", "labels"))
