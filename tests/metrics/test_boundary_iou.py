@@ -136,4 +136,4 @@ def test_ids_out_of_range():
 
 def test_bad_input():
     with pytest.raises(ValueError, match=r"must be masks \(B, H, W\).*\(4, 5\)"):
-        BoundaryIoU(CLASSES).update_state(np.zeros((4, 5)), np.zeros((4, 5)))
+        BoundaryIoU(CLASSES).update_state(np.zeros((4, 5), "int32"), np.zeros((4, 5), "int32"))

@@ -40,6 +40,8 @@ def test_what_belongs_to_objects():
     assert truth["is_crowd"] == [[False, True], [False, False]]
     assert truth["areas"] == [[3, 4], [5, 6]]
     assert "ignored" not in truth
+    given = {**TRUTH, "is_crowd": None, "areas": None, "ignored": None}
+    assert set(truth_tensors(given, "xyxy")) == {"boxes", "labels"}
 
 
 def test_the_most_confident_come_first_and_padding_last():

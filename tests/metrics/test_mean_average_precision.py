@@ -374,8 +374,10 @@ def test_what_is_no_number_or_no_class_counts_least_or_nowhere():
     metric = MeanAveragePrecision(CLASSES)
     found["confidence"][0, 0] = np.nan
     assert values(metric, truth, found)[1] == pytest.approx(0.5)
+    # Of a tensor, which may stand in a graph, such a label is found nowhere.
     found["labels"][0, 1] = CLASSES
-    assert values(metric, truth, found)[1] == pytest.approx(1.0)
+    labels = ops.convert_to_tensor(found["labels"])
+    assert values(metric, truth, {**found, "labels": labels})[1] == pytest.approx(1.0)
 
 
 # The first detection overlaps both objects alike; only if it takes the right one does the second,
