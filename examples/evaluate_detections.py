@@ -27,9 +27,19 @@ def rows_by_image(annotations, image_ids):
     return rows.values()
 
 
+def check_files(truth, found):
+    if not isinstance(truth, dict) or not isinstance(found, list):
+        raise ValueError("The first file must be of ground truth, the second of detections")
+    for key, known in (("image_id", truth["images"]), ("category_id", truth["categories"])):
+        unknown = {row[key] for row in [*truth["annotations"], *found]} - {x["id"] for x in known}
+        if unknown:
+            raise ValueError(f"The ground truth must list every {key}; it lacks {sorted(unknown)}")
+
+
 def read(ground_truth, detections):
     """Both sides as ``update_state`` takes them, and the names of the classes."""
-    truth = json.loads(Path(ground_truth).read_text("utf-8"))
+    truth, found = (json.loads(Path(p).read_text("utf-8")) for p in (ground_truth, detections))
+    check_files(truth, found)
     categories = sorted(truth["categories"], key=lambda category: category["id"])
     label_of = {category["id"]: label for label, category in enumerate(categories)}
     image_ids = [image["id"] for image in truth["images"]]
@@ -47,7 +57,6 @@ def read(ground_truth, detections):
 
     y_true = columns(truth["annotations"], areas="area", is_crowd="iscrowd")
     y_true["image_ids"] = image_ids
-    found = json.loads(Path(detections).read_text("utf-8"))
     names = [category["name"] for category in categories]
     return y_true, columns(found, confidence="score"), names
 

@@ -87,7 +87,7 @@ class DetectionEvaluation:
         """Adds what other evaluations have seen, as if it had been seen here.
 
         Args:
-            others: Iterable of evaluations of the same class and arguments.
+            others: Evaluations of the same class and arguments, or one.
 
         Raises:
             ValueError: If one is of another class or of other arguments, or has seen an image that
@@ -95,7 +95,7 @@ class DetectionEvaluation:
         """
         merged = copy.copy(self)
         merged._image_ids, merged._verdicts = dict(self._image_ids), list(self._verdicts)
-        for other in others:
+        for other in [others] if isinstance(others, DetectionEvaluation) else others:
             if type(other) is not type(self) or other.get_config() != self.get_config():
                 theirs = other.get_config() if isinstance(other, DetectionEvaluation) else ""
                 raise ValueError(

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_cvx.ops.arguments import check_keys, shapes_agree
+from keras_cvx.ops.arguments import check_keys, shapes_agree, tensor_of_rows
 from keras_cvx.ops.boxes import area, corners
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 from keras_cvx.ops.iou import pairwise_iou
@@ -32,7 +32,7 @@ def truth_tensors(y_true, bounding_box_format):
         # As in exact evaluations, None is as good as no key.
         if given.get(name) is None:
             continue
-        truth[name] = ops.convert_to_tensor(given[name])
+        truth[name] = tensor_of_rows(given[name], f"y_true[{name!r}]")
         if not shapes_agree(tuple(truth[name].shape), tuple(labels.shape)):
             raise ValueError(
                 f"`y_true[{name!r}]` must be of the shape of its labels, "
@@ -63,7 +63,7 @@ def detection_tensors(y_pred, bounding_box_format):
             f"'labels'. Received: {what}"
         )
     boxes, confidence, labels = (
-        ops.convert_to_tensor(y_pred[key]) for key in ("boxes", "confidence", "labels")
+        tensor_of_rows(y_pred[key], f"y_pred[{key!r}]") for key in ("boxes", "confidence", "labels")
     )
     if (
         len(labels.shape) != 2

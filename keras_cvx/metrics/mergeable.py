@@ -10,13 +10,13 @@ class MergeableMetric(keras.metrics.Metric):
         """Adds what other metrics of the same arguments have counted.
 
         Args:
-            metrics: Metrics of this class; their own state stays as it is.
+            metrics: Metrics of this class, or one; their own state stays as it is.
 
         Raises:
             ValueError: If one is of another class or of other arguments. Nothing is added then.
         """
         config = {**self.get_config(), "name": None}
-        metrics = list(metrics)
+        metrics = [metrics] if isinstance(metrics, keras.metrics.Metric) else list(metrics)
         for metric in metrics:
             if type(metric) is not type(self) or {**metric.get_config(), "name": None} != config:
                 raise ValueError(

@@ -73,6 +73,29 @@ def check_keys(given, name, known):
         )
 
 
+def tensor_of_rows(values, name):
+    """A tensor of boxes, labels or scores; an error that says what to do where rows are ragged.
+
+    Args:
+        values: Array, tensor or nested list.
+        name: What the error is to call it.
+
+    Raises:
+        ValueError: If it is a list that makes no array, of images with different numbers of rows.
+
+    Example:
+        >>> tuple(tensor_of_rows([[1, 2], [3, -1]], "labels").shape)
+        (2, 2)
+    """
+    try:
+        return keras.ops.convert_to_tensor(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be one array, with equally many rows for each image. Received: what "
+            f"makes none, a {type(values).__name__}. Fill up with rows of label −1. ({error})"
+        ) from error
+
+
 def check_fill_value(dtype, **arguments):
     """Raises for the first number that pixels of a dtype cannot have.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_cvx.ops.arguments import shapes_agree
+from keras_cvx.ops.arguments import shapes_agree, tensor_of_rows
 from keras_cvx.ops.boxes import convert
 
 # A box may leave its image by this share of the image, as rounding in relative formats makes it.
@@ -35,7 +35,9 @@ def unpack_ground_truth(y_true):
                 "`y_true` must have the keys 'boxes' and 'labels'. "
                 f"Received: keys {sorted(map(str, y_true))}"
             )
-        boxes, labels = (ops.convert_to_tensor(y_true[key]) for key in ("boxes", "labels"))
+        boxes, labels = (
+            tensor_of_rows(y_true[key], f"y_true[{key!r}]") for key in ("boxes", "labels")
+        )
     else:
         y_true = ops.convert_to_tensor(y_true)
         if len(y_true.shape) != 3 or y_true.shape[-1] != 5:

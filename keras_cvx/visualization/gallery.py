@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_cvx.ops.arguments import checked_data_format
+from keras_cvx.ops.arguments import checked_data_format, tensor_of_rows
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.visualization.style import (
     DARK_COLOURS,
@@ -128,7 +128,10 @@ def _marks(argument, records, pictures, bounding_box_format, names, min_confiden
         raise ValueError(
             f"`{argument}` must have the keys {wanted}. Received: keys {tuple(records)}"
         )
-    boxes, *rest = (keras.ops.convert_to_numpy(records[key]) for key in wanted)
+    boxes, *rest = (
+        keras.ops.convert_to_numpy(tensor_of_rows(records[key], f"{argument}[{key!r}]"))
+        for key in wanted
+    )
     count, height, width, _ = pictures.shape
     if boxes.ndim != 3 or boxes.shape[0] != count or boxes.shape[-1] != 4:
         raise ValueError(

@@ -136,6 +136,25 @@ def test_evaluate_detections_takes_no_zero_for_what_is_missing(tmp_path, key):
         load("evaluate_detections").read(*files)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("image_id", 9, r"list every image_id; it lacks \[9\]"),
+        ("category_id", 8, r"list every category_id; it lacks \[8\]"),
+        (None, None, "first file must be of ground truth"),
+    ],
+)
+def test_evaluate_detections_of_other_files(tmp_path, key, value, message):
+    row = {"image_id": 1, "category_id": 7, "bbox": [0, 0, 8, 8], "area": 64, "iscrowd": 0}
+    truth = {"images": [{"id": 1}], "categories": [{"id": 7, "name": "cat"}], "annotations": [row]}
+    found = [{**row, "score": 0.5} | ({key: value} if key else {})]
+    files = [tmp_path / "truth.json", tmp_path / "found.json"]
+    for file, content in zip(files if key else reversed(files), (truth, found), strict=True):
+        file.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ValueError, match=message):
+        load("evaluate_detections").read(*files)
+
+
 def test_evaluate_detections_wants_both_files_or_none(tmp_path):
     with pytest.raises(SystemExit):
         load("evaluate_detections").main(["truth.json", "--output", str(tmp_path)])

@@ -110,3 +110,7 @@ def test_bad_batches():
         detection_tensors(TRUTH, "xyxy")
     with pytest.raises(ValueError, match=r"`y_true\['areas'\]` must be of the shape"):
         truth_tensors({**TRUTH, "areas": np.ones(2)}, "xyxy")
+    with pytest.raises(ValueError, match=r"`y_true\['areas'\]` must be one array.*label −1"):
+        truth_tensors({**TRUTH, "areas": [[1.0], [2.0, 3.0]]}, "xyxy")
+    with pytest.raises(ValueError, match=r"`y_pred\['labels'\]` must be one array.*label −1"):
+        detection_tensors({**FOUND, "labels": [[1], [2, 3]]}, "xyxy")

@@ -38,6 +38,8 @@ def test_every_variable_is_added_whatever_the_name():
     whole.merge_state(iter(parts))
     assert (float(whole.total), float(whole.count)) == (8.0, 6.0)
     assert [float(part.count) for part in parts] == [1.0, 2.0, 3.0]
+    whole.merge_state(parts[2])  # one is as good as a list of it
+    assert (float(whole.total), float(whole.count)) == (14.0, 9.0)
 
 
 @pytest.mark.parametrize("other", [Total(3.0), Other(2.0)])

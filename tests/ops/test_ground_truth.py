@@ -84,6 +84,7 @@ def test_other_widths(dtype):
         ({"boxes": BOXES, "labels": LABELS[..., None]}, r"must hold .* labels \(2, 3, 1\)"),
         ({"boxes": BOXES, "labels": LABELS[:, :2]}, r"must hold .* labels \(2, 2\)"),
         ({"boxes": BOXES, "labels": LABELS[:1]}, r"must hold .* labels \(1, 3\)"),
+        ({"boxes": BOXES, "labels": [[1], [2, 3]]}, r"`y_true\['labels'\]` must be one array.*of"),
     ],
 )
 def test_structures_that_are_refused(y_true, message):

@@ -340,6 +340,10 @@ def test_pyplot_knows_nothing_of_it():
             "ground_truth",
         ),
         (
+            {"images": IMAGES, "ground_truth": {**TRUTH, "labels": [[1], [2, 3]]}},
+            "ground_truth",
+        ),
+        (
             {"images": IMAGES, "ground_truth": {**TRUTH, "boxes": np.zeros((2, 2, 5))}},
             "ground_truth",
         ),
