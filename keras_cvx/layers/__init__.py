@@ -1,6 +1,7 @@
 """Layers: preprocessing, heads on feature maps, and what turns their output into detections."""
 
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
+from keras_cvx.layers.postprocessing.class_names import ClassNames
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
@@ -11,6 +12,7 @@ from keras_cvx.layers.preprocessing.resize_with_crop_or_pad import ResizeWithCro
 from keras_cvx.layers.preprocessing.resize_with_pad import ResizeWithPad
 
 __all__ = [
+    "ClassNames",
     "CropAndResize",
     "GeometricLayer",
     "GridDecoding",

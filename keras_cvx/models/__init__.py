@@ -1,5 +1,7 @@
 """Task models: parts of this package assembled, and nothing else."""
 
+from keras_cvx.models.class_names import decode_predictions
+from keras_cvx.models.fine_tuning import fine_tune
 from keras_cvx.models.grid_detector import GridDetector
 
-__all__ = ["GridDetector"]
+__all__ = ["GridDetector", "decode_predictions", "fine_tune"]

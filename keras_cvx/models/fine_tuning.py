@@ -1,0 +1,279 @@
+"""Transfer learning in two phases: the top on a frozen backbone, then part of the backbone too."""
+
+import difflib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_cvx.ops.arguments import check_integers, check_numbers
+
+
+def fine_tune(
+    model,
+    x,
+    y=None,
+    *,
+    backbone=None,
+    epochs=(5, 10),
+    unfreeze_from=0,
+    learning_rate=1e-5,
+    directory=None,
+    callbacks=None,
+    **kwargs,
+):
+    """Trains the top of a model on its frozen backbone, then both at a lower learning rate.
+
+    The model is compiled by its user, as for `fit`. It is compiled again before each phase, for
+    what is trainable counts from then on: with the same settings, a new optimizer of the same kind,
+    and in the second phase another learning rate.
+
+    Batch normalization of the backbone stays frozen in both phases, in inference mode: statistics
+    of the few images of a fine-tuning would spoil what the backbone has learned.
+
+    Args:
+        model: A compiled and built `keras.Model`: a task model of this package, or any other.
+        x: As `fit` takes it.
+        y: As `fit` takes it.
+        backbone: The backbone, a `keras.Model` whose layers the model uses, or the name of a model
+            within the model. If None: the model's attribute `backbone`, or else the only model
+            within it.
+        epochs: Pair of integers, 0 or more: epochs of the first and of the second phase.
+        unfreeze_from: The first layer of the backbone that the second phase trains: its name, or
+            its index, which counts from the end if it is negative. Layers of models within the
+            backbone count, in the place of their model.
+        learning_rate: Of the second phase: a positive number, or a schedule of Keras.
+        directory: A folder, where the state is kept after each epoch, or None. The same call
+            after an interruption, or in a new process, goes on where the last finished epoch
+            ended; after the end it restores the result. To begin anew, give another folder.
+        callbacks: As `fit` takes them; they see both phases, one `fit` each.
+        **kwargs: As `fit` takes them, `validation_data` and `batch_size` for instance.
+
+    Returns:
+        A `keras.callbacks.History` of both phases, epochs before an interruption included. The
+        second phase counts on from the planned end of the first.
+
+    Raises:
+        ValueError: If the model is not compiled or not built, no backbone is found, it has no such
+            layer, an argument is out of its range, or the folder is of a call with other settings.
+
+    Example:
+        ```python
+        base = keras_cvx.backbones.get("Xception", input_shape=(150, 150, 3))
+        x = keras.layers.GlobalAveragePooling2D()(base.output)
+        model = keras.Model(base.input, keras.layers.Dense(5, activation="softmax")(x))
+        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        history = keras_cvx.models.fine_tune(
+            model, images, labels, backbone=base, unfreeze_from="block13_sepconv1"
+        )
+        ```
+
+    Reference:
+        Yosinski et al. 2014, How transferable are features in deep neural networks?, section 2.
+    """
+    top_epochs, all_epochs = _checked_epochs(epochs, kwargs)
+    _check_learning_rate(learning_rate)
+    _check_ready(model)
+    backbone = _backbone_of(model, backbone)
+    layers = _leaves(backbone)
+    first = _index(layers, unfreeze_from)
+    compiled = _compile_arguments(model)
+    optimizer = keras.saving.serialize_keras_object(compiled.pop("optimizer"))
+    slower = _at_learning_rate(optimizer, learning_rate)
+    if directory is not None:
+        plan = {
+            "epochs": list(epochs),
+            "unfreeze_from": first,
+            "learning_rate": keras.saving.serialize_keras_object(learning_rate),
+            "optimizer": optimizer["class_name"],
+            # No names: Keras counts them up within a process.
+            "weights": [list(weight.shape) for weight in model.weights],
+        }
+        _check_same_plan(Path(directory), json.loads(json.dumps(plan)))
+    records: dict[int, dict] = {}
+    for phase, frozen, config, start, end in (
+        ("top", len(layers), optimizer, 0, top_epochs),
+        ("backbone", first, slower, top_epochs, all_epochs),
+    ):
+        _freeze(backbone, layers, frozen)
+        model.compile(optimizer=keras.saving.deserialize_keras_object(config), **compiled)
+        state = None if directory is None else Path(directory) / phase
+        fit = {**kwargs, "callbacks": callbacks, "initial_epoch": start, "epochs": end}
+        _fit(model, x, y, records, state, fit)
+    return _joined_history(model, records, all_epochs)
+
+
+def _fit(model, x, y, records, state, arguments):
+    """One phase: from its beginning, or from its last finished epoch, or just how it ended."""
+
+    def note(epoch, logs):
+        records[epoch] = {name: np.asarray(value).tolist() for name, value in logs.items()}
+        if state is not None:
+            with open(state / "epochs.jsonl", "a") as file:
+                file.write(json.dumps([epoch, records[epoch]]) + "\n")
+
+    log = keras.callbacks.LambdaCallback(on_epoch_end=note)
+    arguments = {**arguments, "callbacks": [*(arguments["callbacks"] or []), log]}
+    if state is None:
+        model.fit(x, y, **arguments)
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    if (state / "epochs.jsonl").exists():
+        # An epoch that was broken off after its line was written has a second one.
+        records.update(map(json.loads, (state / "epochs.jsonl").read_text().splitlines()))
+    end = state / "end.weights.h5"
+    if end.exists():
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(end)
+        return
+    # It comes after the log, so that no epoch is backed up of which there is no line.
+    backup = keras.callbacks.BackupAndRestore(state / "backup", delete_checkpoint=False)
+    model.fit(x, y, **{**arguments, "callbacks": [*arguments["callbacks"], backup]})
+    # Keras does not forget it, and every later `fit` would begin with this epoch.
+    model._initial_epoch = None
+    # Not the last backup: a callback may have restored the best weights since.
+    model.save_weights(end)
+
+
+def _freeze(backbone, layers, count):
+    """Freezes the first layers of a backbone, and all of its batch normalizations."""
+    backbone.trainable = count < len(layers)
+    for layer in layers[:count]:
+        layer.trainable = False
+    for layer in layers:
+        # Layers made of layers, as KerasCV and KerasHub have, tell of them nowhere else.
+        for part in layer._flatten_layers():
+            if isinstance(part, keras.layers.BatchNormalization):
+                part.trainable = False
+
+
+def _leaves(model):
+    """Layers of a model in its order, with those of models within it in their place."""
+    return [
+        leaf
+        for layer in model.layers
+        for leaf in (_leaves(layer) if isinstance(layer, keras.Model) else [layer])
+    ]
+
+
+def _index(layers, unfreeze_from):
+    """How many layers come before the one that is named or counted."""
+    names = [layer.name for layer in layers]
+    if isinstance(unfreeze_from, str):
+        if unfreeze_from in names:
+            return names.index(unfreeze_from)
+        near = difflib.get_close_matches(unfreeze_from, names)
+        mend = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {names}."
+        raise ValueError(
+            "`unfreeze_from` must be the name of a layer of the backbone, or its index. "
+            f"Received: unfreeze_from={unfreeze_from!r}. {mend}"
+        )
+    check_integers(-len(names), unfreeze_from=unfreeze_from)
+    if unfreeze_from >= len(names):
+        raise ValueError(
+            f"`unfreeze_from` must be less than {len(names)}, the backbone's number of layers. "
+            f"Received: unfreeze_from={unfreeze_from}"
+        )
+    return unfreeze_from % len(names)
+
+
+def _backbone_of(model, backbone):
+    if backbone is None:
+        backbone = getattr(model, "backbone", None)
+    nested = {layer.name: layer for layer in model.layers if isinstance(layer, keras.Model)}
+    if backbone is None and len(nested) == 1:
+        [backbone] = nested.values()
+    if isinstance(backbone, str):
+        backbone = nested.get(backbone, backbone)
+    used = {id(weight) for weight in model.weights}
+    # Some of its layers may lie behind the last feature map that the model takes.
+    if not isinstance(backbone, keras.Model) or used.isdisjoint(map(id, backbone.weights)):
+        raise ValueError(
+            "`backbone` must be a `keras.Model` whose layers the model uses, or the name of a "
+            f"model within it, which are {sorted(nested)}. Received: backbone={backbone!r}"
+        )
+    return backbone
+
+
+def _compile_arguments(model):
+    """What the model was compiled with, as `compile` takes it."""
+    if type(model).get_compile_config is keras.Model.get_compile_config:
+        # Serialized, a loss or metric that is a function of the user's could not come back.
+        return dict(model._compile_config.config)
+    return {
+        name: keras.saving.deserialize_keras_object(value)
+        for name, value in model.get_compile_config().items()
+    }
+
+
+def _at_learning_rate(optimizer, learning_rate):
+    """A serialized optimizer, inside of another one too, with its learning rate replaced."""
+    config = dict(optimizer["config"])
+    if "inner_optimizer" in config:
+        config["inner_optimizer"] = _at_learning_rate(config["inner_optimizer"], learning_rate)
+    else:
+        config["learning_rate"] = keras.saving.serialize_keras_object(learning_rate)
+    return {**optimizer, "config": config}
+
+
+def _checked_epochs(epochs, kwargs):
+    if "initial_epoch" in kwargs:
+        raise ValueError(
+            "`initial_epoch` must be left to `fine_tune`, which goes on by itself with what it "
+            f"finds in `directory`. Received: initial_epoch={kwargs['initial_epoch']!r}"
+        )
+    if not isinstance(epochs, (tuple, list)) or len(epochs) != 2:
+        raise ValueError(
+            "`epochs` must be two integers, for the top and then for top and backbone. "
+            f"Received: epochs={epochs!r}"
+        )
+    for number in epochs:
+        check_integers(0, epochs=number)
+    return int(epochs[0]), int(epochs[0] + epochs[1])
+
+
+def _check_learning_rate(learning_rate):
+    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return
+    check_numbers(learning_rate=learning_rate)
+    if learning_rate <= 0:
+        raise ValueError(
+            "`learning_rate` must be positive, or a schedule of Keras. "
+            f"Received: learning_rate={learning_rate!r}"
+        )
+
+
+def _check_ready(model):
+    if not isinstance(model, keras.Model) or not model.built or not model.compiled:
+        raise ValueError(
+            "`model` must be a `keras.Model` that is built and compiled. "
+            f"Received: {model!r}. Call `compile` before, and if it is no functional model, call "
+            "it on a batch of images."
+        )
+
+
+def _check_same_plan(directory, plan):
+    """Raises if the folder holds the state of another call; else notes whose state it holds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "plan.json"
+    if not path.exists():
+        path.write_text(json.dumps(plan))
+        return
+    found = json.loads(path.read_text())
+    different = [name for name in plan if plan[name] != found.get(name)]
+    if different:
+        raise ValueError(
+            "`directory` must be a folder of the same settings, or an empty one. "
+            f"{str(directory)!r} was begun with other {', '.join(different)}. To begin anew, give another folder."
+        )
+
+
+def _joined_history(model, records, epochs):
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.set_params({"epochs": epochs})
+    history.on_train_begin()
+    for epoch, logs in sorted(records.items()):
+        history.on_epoch_end(epoch, logs)
+    return history
