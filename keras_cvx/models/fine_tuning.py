@@ -63,7 +63,7 @@ def fine_tune(
         base = keras_cvx.backbones.get("Xception", input_shape=(150, 150, 3))
         x = keras.layers.GlobalAveragePooling2D()(base.output)
         model = keras.Model(base.input, keras.layers.Dense(5, activation="softmax")(x))
-        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
         history = keras_cvx.models.fine_tune(
             model, images, labels, backbone=base, unfreeze_from="block13_sepconv1"
         )
@@ -265,7 +265,8 @@ def _check_same_plan(directory, plan):
     if different:
         raise ValueError(
             "`directory` must be a folder of the same settings, or an empty one. "
-            f"{str(directory)!r} was begun with other {', '.join(different)}. To begin anew, give another folder."
+            f"{str(directory)!r} was begun with other {', '.join(different)}. To begin anew, give "
+            "another folder."
         )
 
 

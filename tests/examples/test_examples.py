@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def load(name):
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -163,3 +167,48 @@ def test_evaluate_detections_wants_both_files_or_none(tmp_path):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_tested(path):
     assert f"def test_{path.stem}(" in Path(__file__).read_text(encoding="utf-8")
+
+
+def test_transfer_learning_without_flowers(monkeypatch, capsys):
+    """Whatever the machine has, nothing is downloaded here: the same code learns digits."""
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    arguments = ["--pretraining-epochs", "1", "--top-epochs", "1", "--epochs", "6"]
+    top, tuned, tested = load("transfer_learning_flowers").main(arguments)
+    assert tuned > top
+    assert tested > 0.3
+    printed = capsys.readouterr().out
+    assert "No flowers, or no Xception, can be had here (ModuleNotFoundError" in printed
+    assert f"Validation accuracy {top:.3f} with the top alone" in printed
+
+
+def test_transfer_learning_flowers(monkeypatch):
+    """With stand-ins for what is downloaded: photographs of several sizes, and a small Xception."""
+    import tensorflow as tf
+    from keras import layers
+
+    rng = np.random.default_rng(0)
+    low, high = (
+        tf.data.Dataset.from_tensor_slices(
+            (rng.integers(0, 256, (6, height, 30, 3)).astype("uint8"), np.arange(6) % 5)
+        )
+        for height in (20, 40)
+    )
+
+    def read(name, split, as_supervised, with_info):
+        assert (name, as_supervised, with_info) == ("tf_flowers", True, True)
+        assert split == ["train[:10%]", "train[10%:25%]", "train[25%:]"]
+        names = SimpleNamespace(names=["dandelion", "daisy", "tulips", "sunflowers", "roses"])
+        return [low.concatenate(high)] * 3, SimpleNamespace(features={"label": names})
+
+    def backbone(name, *, weights, input_shape):
+        assert (name, weights, input_shape) == ("Xception", "imagenet", (224, 224, 3))
+        inputs = keras.Input(input_shape)
+        x = layers.AveragePooling2D(32, name="block1")(layers.Rescaling(1 / 255)(inputs))
+        return keras.Model(inputs, layers.Conv2D(8, 3, name="block13_sepconv1")(x))
+
+    example = load("transfer_learning_flowers")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", SimpleNamespace(load=read))
+    monkeypatch.setattr(example.cvx.backbones, "get", backbone, raising=False)
+    scores = example.main(["--top-epochs", "1", "--epochs", "1"])
+    assert all(0 <= score <= 1 for score in scores)
+    assert example.load_task(0).names[1] == "daisy"

@@ -341,9 +341,9 @@ def test_bad_models(data):
     with pytest.raises(ValueError, match="`backbone` must be a"):
         fine_tune(model, *data, **QUIET)
     uncompiled = keras.Model(model.input, model.output)
-    with pytest.raises(ValueError, match="`model` must be a .* that is built and compiled"):
+    with pytest.raises(ValueError, match=r"`model` must be a .* that is built and compiled"):
         fine_tune(uncompiled, *data, backbone=model, **QUIET)
-    with pytest.raises(ValueError, match="`model` must be a .* that is built"):
+    with pytest.raises(ValueError, match=r"`model` must be a .* that is built"):
         fine_tune("ResNet50", *data, **QUIET)
 
 

@@ -12,6 +12,7 @@ from keras_cvx.backbones import FeatureExtractor
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
 from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
+    ClassNames,
     CropAndResize,
     GridDecoding,
     GridDetectionHead,
@@ -205,6 +206,13 @@ CASES = {
             "coordinate_weight": [-1.0],
             "no_object_weight": [-1.0, float("nan")],
         },
+    },
+    "ClassNames": {
+        "factory": ClassNames,
+        "init_kwargs": {"class_names": ["tram", "bus", "bicycle"]},
+        "inputs": (SCORES,),
+        "invalid": {"class_names": ["tram", [], ["tram", 1], ["tram", "tram"]]},
+        "invalid_inputs": {"scores": (SCORES[..., :2],)},
     },
     "CropAndResize": {
         "factory": CropAndResize,
