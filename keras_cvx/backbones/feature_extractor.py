@@ -5,6 +5,9 @@ import math
 import keras
 
 from keras_cvx import plugins
+from keras_cvx.backbones import graphs
+from keras_cvx.backbones.checks import check_image_model
+from keras_cvx.backbones.tokens_to_map import TokensToMap
 from keras_cvx.ops.arguments import checked_data_format
 
 
@@ -13,10 +16,11 @@ class FeatureExtractor(keras.Model):
     """A functional model that returns a backbone's feature maps at the strides asked for.
 
     Of the tensors of one stride the last one is tapped, in the order of the graph: the most
-    processed one. Weights are shared with the backbone, not copied.
+    processed one, in nested models too. Weights are shared with the backbone, not copied. A vision
+    transformer's tokens are laid out as a map, see `measure_strides`.
 
     Args:
-        backbone: A functional `keras.Model` of images: one input of rank 4.
+        backbone: A functional or built sequential `keras.Model` of images: one input of rank 4.
         strides: Positive integer, or a list of them: pixels of the image from one cell of a tapped
             map to the next.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
@@ -29,7 +33,7 @@ class FeatureExtractor(keras.Model):
     Raises:
         ValueError: If the backbone is not functional or not of images, or has no feature map of a
             stride; the message lists the strides that it has, and says if there may be others in a
-            nested model, where none is seen. If the data format is unknown.
+            subclassed model, where none is seen. If the data format is unknown.
 
     Example:
         >>> inputs = keras.Input((64, 64, 3))
@@ -41,16 +45,23 @@ class FeatureExtractor(keras.Model):
 
     def __init__(self, backbone, strides, *, data_format=None, **kwargs):
         data_format = checked_data_format(data_format)
-        taps = measure_strides(backbone, data_format=data_format)
+        maps = _Maps(backbone, data_format)
         strides = list(strides) if isinstance(strides, (list, tuple)) else [strides]
-        missing = [stride for stride in strides if stride not in taps]
+        missing = [stride for stride in strides if stride not in maps.found]
         if missing or not strides:
             raise ValueError(
                 f"`strides` must be among those of the backbone {backbone.name!r}, which are "
-                f"{sorted(taps)}. Received: strides={strides}{_hint_of_nesting(backbone)}"
+                f"{sorted(maps.found)}. Received: strides={strides}{maps.hint()}"
             )
+        taps = [maps.found[stride] for stride in strides]
+        tensors = graphs.select(backbone, [path for path, _ in taps])
         super().__init__(
-            inputs=backbone.inputs[0], outputs=[taps[stride] for stride in strides], **kwargs
+            inputs=backbone.inputs[0],
+            outputs=[
+                x if layout is None else layout(x)
+                for x, (_, layout) in zip(tensors, taps, strict=True)
+            ],
+            **kwargs,
         )
         # Past Keras' tracking: layers behind the last tap would count as weights without gradient.
         object.__setattr__(self, "backbone", backbone)
@@ -83,13 +94,18 @@ def measure_strides(model, *, data_format=None):
     disturb it. Where the model takes images of one size only, the stride is the quotient of the
     sizes, rounded to a power of two if it is not whole.
 
+    Nested functional and sequential models are looked into, and every use of a layer is seen. Of a
+    model that ends in tokens `(B, N, C)` and takes images of one size, tokens are feature maps too:
+    `TokensToMap` lays those of the patches out, and drops up to five before them.
+
     Args:
-        model: A functional `keras.Model` with one input of rank 4.
+        model: A functional or built sequential `keras.Model` with one input of rank 4.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
 
     Returns:
         Dictionary from stride (integer, pixels) to the last symbolic tensor of that stride. Where
         a map is padded (by `ZeroPadding2D`, say), the last one of the unpadded size is preferred.
+        A stride that the number of tokens leaves in doubt is not among them.
 
     Raises:
         ValueError: If the model is not functional, its input is not one batch of images, or the
@@ -101,24 +117,69 @@ def measure_strides(model, *, data_format=None):
         >>> sorted(measure_strides(model))
         [1, 4]
     """
-    _check_image_model(model)
-    data_format = checked_data_format(data_format)
-    spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
-    tensors = [
-        tensor
-        for operation in _graph(model).operations
-        for tensor in keras.tree.flatten(operation.output)
-        if len(tensor.shape) == 4
-    ]
-    found, unpadded = {}, {}
-    for tensor, stride, exact in zip(
-        tensors, *_strides(model.inputs[0], tensors, spatial), strict=True
-    ):
-        if stride:
-            found[stride] = tensor
-            if exact:
-                unpadded[stride] = tensor
-    return found | unpadded
+    maps = _Maps(model, checked_data_format(data_format))
+    return {
+        stride: maps.tensors[path] if layout is None else layout(maps.tensors[path])
+        for stride, (path, layout) in maps.found.items()
+    }
+
+
+class _Maps:
+    """`found`: by stride the path of the tensor to tap, and the layer that makes a map of it."""
+
+    def __init__(self, model, data_format):
+        check_image_model(model)
+        self.model = model
+        self.tensors = graphs.trace(model)
+        image = model.inputs[0]
+        spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
+        maps = {path: x for path, x in self.tensors.items() if len(x.shape) == 4}
+        strides = _strides(image, list(maps.values()), spatial)
+        measured = dict(zip(maps, zip(*strides, strict=True), strict=True))
+        tokens = _tokens(model, self.tensors, spatial)
+        self.doubtful = []
+        found: dict = {}
+        unpadded: dict = {}
+        for path, tensor in self.tensors.items():
+            stride, exact = measured.get(path, (None, False))
+            grids = tokens.get(path, [])
+            layout = None
+            if len(grids) > 1:
+                self.doubtful.append((tensor.shape, [grid[0] for grid in grids]))
+            elif grids:
+                stride, height, width, prefix = grids[0]
+                exact = True
+                layout = TokensToMap(
+                    height,
+                    width,
+                    num_prefix_tokens=prefix,
+                    data_format=data_format,
+                    name=f"map_of_stride_{stride}",
+                )
+            if stride:
+                found[stride] = path, layout
+                if exact:
+                    unpadded[stride] = path, layout
+        self.found = found | unpadded
+
+    def hint(self):
+        """Where the maps that are missing may be."""
+        if self.doubtful:
+            shape, strides = self.doubtful[-1]
+            return f". Tokens of shape {shape} could be the map of any of the strides {strides}"
+        closed = [
+            layer.name
+            for layer in graphs.graph(self.model).operations
+            if isinstance(layer, keras.Model) and not graphs.is_graph(layer)
+        ]
+        if closed:
+            return (
+                f". Feature maps inside the models {closed} are not seen: they are subclassed, and "
+                "have no graph that could be read"
+            )
+        if set(self.found) <= {1}:
+            return ". Besides the images it has no map: its layers are not spatial"
+        return ""
 
 
 # Multiples of every stride in use, those of patches of 7 or 14 pixels included; the images are
@@ -173,36 +234,35 @@ def _common(strides):
     return vertical if vertical == horizontal else None
 
 
-def _hint_of_nesting(model):
-    """What to do where the maps that are missing may lie inside a model within the model."""
-    nested = [x.name for x in _graph(model).operations if isinstance(x, keras.Model)]
-    if not nested:
-        return ""
-    return (
-        f". Feature maps inside the nested models {nested} are not seen: build the backbone on the "
-        "tensors that they get, in one graph, for instance as "
-        "`MobileNetV2(input_tensor=preprocess_input(inputs), include_top=False)`."
-    )
+# A class token, one of distillation, or four registers: DINOv2 has five in all.
+_MOST_PREFIX_TOKENS = 5
 
 
-def _graph(model):
-    """The model itself; a sequential one shows its graph only as a functional one of its layers."""
-    return model if hasattr(model, "operations") else keras.Model(model.inputs, model.outputs)
+def _tokens(model, tensors, spatial):
+    """What each tensor of tokens can be: tuples of stride, height, width and tokens before.
 
-
-def _has_graph(model):
-    return hasattr(model, "operations") or isinstance(model, keras.Sequential)
-
-
-def _check_image_model(model):
-    inputs = getattr(model, "inputs", None)
-    if not isinstance(model, keras.Model) or not inputs or not _has_graph(model):
-        raise ValueError(
-            "`backbone` must be a functional or built sequential `keras.Model`, whose graph can be "
-            f"read. Received: {model!r}"
-        )
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise ValueError(
-            "`backbone` must have one input, a batch of images of rank 4. "
-            f"Received: inputs of shapes {[x.shape for x in inputs]}"
-        )
+    A grid has at least two rows and columns, as one cell tells nothing. A model that does not end in
+    tokens may have sequences inside that are of something else.
+    """
+    if not any(len(x.shape) == 3 for x in model.outputs):
+        return {}
+    image = model.inputs[0]
+    height, width = image.shape[spatial]
+    tokens = {path: x for path, x in tensors.items() if len(x.shape) == 3 and x.shape[1]}
+    if height is None or width is None or not tokens:
+        return {}
+    # Windows of a shifted-window transformer lie on the batch axis, and are not tokens of an image.
+    probe = keras.Model(image, list(tokens.values()))
+    batch = keras.KerasTensor((2, *image.shape[1:]), image.dtype)
+    shapes = [x.shape for x in keras.tree.flatten(probe.compute_output_spec(batch))]
+    common = math.gcd(height, width)
+    strides = [s for s in range(2, common + 1) if common % s == 0 and min(height, width) > s]
+    return {
+        path: [
+            (stride, height // stride, width // stride, prefix)
+            for stride in strides
+            for prefix in [shape[1] - (height // stride) * (width // stride)]
+            if shape[0] in (2, None) and 0 <= prefix <= _MOST_PREFIX_TOKENS
+        ]
+        for path, shape in zip(tokens, shapes, strict=True)
+    }
