@@ -3,7 +3,6 @@
 import difflib
 import inspect
 import os
-import types
 
 import keras
 import numpy as np
@@ -49,7 +48,7 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
         _check_given(identifier, input_shape, include_top, kwargs)
         return identifier
     module = _module_of(identifier)
-    build = getattr(module, identifier)
+    build = getattr(keras.applications, identifier)
     if "input_tensor" in kwargs:
         raise ValueError(
             "`input_tensor` is made by `get`. To continue a graph of your own, call "
@@ -60,35 +59,42 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
         path, weights = _existing(weights), None
     if input_shape is None:
         input_shape = _default_shape(build, kwargs) if include_top else _any_size()
-    images = keras.Input(tuple(input_shape), name="images")
+    shape = tuple(input_shape)
+    images = keras.Input(shape, name="images")
     mode = _mode(module)
+    if keras.config.image_data_format() == "channels_first":
+        shape = None  # MobileNetV2 and V3 would compare it with the tensor's on the wrong axes.
     model = build(
         input_tensor=images if mode is None else _normalized(images, mode, identifier),
-        input_shape=tuple(input_shape),
+        input_shape=shape,
         include_top=include_top,
         weights=weights,
         **kwargs,
     )
     if mode is None:
         _check_normalizes(model, identifier)
+    # A model that was built on a tensor takes a list of one, and warns when it gets an array.
+    model = keras.Model(images, model.output, name=model.name)
     if path is not None:
         _load(model, path, identifier)
     return model
 
 
 def _applications():
-    """The module of each image model by the model's name."""
-    modules = [
-        module
-        for module in vars(keras.applications).values()
-        if isinstance(module, types.ModuleType) and hasattr(module, "preprocess_input")
-    ]
-    return {
-        name: module
-        for module in modules
-        for name, value in vars(module).items()
+    """The module of each image model by the model's name.
+
+    Not every module has its models' names: those of MobileNetV3 are in `keras.applications` alone.
+    """
+    functions = {
+        name: value
+        for name, value in vars(keras.applications).items()
         if inspect.isfunction(value) and "input_tensor" in inspect.signature(value).parameters
     }
+    modules = {
+        name: getattr(keras.applications, value.__module__.rpartition(".")[2], None)
+        for name, value in functions.items()
+    }
+    return {name: x for name, x in modules.items() if hasattr(x, "preprocess_input")}
 
 
 def _module_of(name):

@@ -154,6 +154,7 @@ class _Maps:
                     width,
                     num_prefix_tokens=prefix,
                     data_format=data_format,
+                    dtype=tensor.dtype,
                     name=f"map_of_stride_{stride}",
                 )
             if stride:
@@ -241,8 +242,8 @@ _MOST_PREFIX_TOKENS = 5
 def _tokens(model, tensors, spatial):
     """What each tensor of tokens can be: tuples of stride, height, width and tokens before.
 
-    A grid has at least two rows and columns, as one cell tells nothing. A model that does not end in
-    tokens may have sequences inside that are of something else.
+    A grid has at least two rows and columns, as one cell tells nothing. A model that does not end
+    in tokens may have sequences inside that are of something else.
     """
     if not any(len(x.shape) == 3 for x in model.outputs):
         return {}
