@@ -59,14 +59,13 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
         path, weights = _existing(weights), None
     if input_shape is None:
         input_shape = _default_shape(build, kwargs) if include_top else _any_size()
-    shape = tuple(input_shape)
-    images = keras.Input(shape, name="images")
+    images = keras.Input(tuple(input_shape), name="images")
     mode = _mode(module)
-    if keras.config.image_data_format() == "channels_first":
-        shape = None  # MobileNetV2 and V3 would compare it with the tensor's on the wrong axes.
+    # Of channels first MobileNetV2 and V3 compare it with the tensor's on the wrong axes.
+    first = keras.config.image_data_format() == "channels_first"
     model = build(
         input_tensor=images if mode is None else _normalized(images, mode, identifier),
-        input_shape=shape,
+        input_shape=None if first else tuple(input_shape),
         include_top=include_top,
         weights=weights,
         **kwargs,

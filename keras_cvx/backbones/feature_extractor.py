@@ -91,7 +91,7 @@ def measure_strides(model, *, data_format=None):
 
     The model is traced, not run, on images of two sizes; a tensor's stride is the growth of the
     image by the growth of the tensor, so that borders lost to `"valid"` convolutions do not
-    disturb it. Where the model takes images of one size only, the stride is the quotient of the
+    disturb it. Where a layer takes images of one size only, the stride is the quotient of the
     sizes, rounded to a power of two if it is not whole.
 
     Nested functional and sequential models are looked into, and every use of a layer is seen. Of a
@@ -131,11 +131,9 @@ class _Maps:
         check_image_model(model)
         self.model = model
         self.tensors = graphs.trace(model)
-        image = model.inputs[0]
         spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
         maps = {path: x for path, x in self.tensors.items() if len(x.shape) == 4}
-        strides = _strides(image, list(maps.values()), spatial)
-        measured = dict(zip(maps, zip(*strides, strict=True), strict=True))
+        measured = _strides(model, maps, spatial)
         tokens = _tokens(model, self.tensors, spatial)
         self.doubtful = []
         found: dict = {}
@@ -188,31 +186,63 @@ class _Maps:
 _PROBES = (13440, 2 * 13440)
 
 
-def _strides(image, tensors, spatial):
-    """Stride of each tensor, or None, and whether its size is the image's by its stride."""
-    if None in image.shape[spatial]:
-        probe = keras.Model(image, tensors)
-        (size, shapes), (wider, larger) = (_probed(probe, image, spatial, p) for p in _PROBES)
-        strides = [
-            _common(map(_growth, size, wider, *sides)) for sides in zip(shapes, larger, strict=True)
-        ]
+def _strides(model, maps, spatial):
+    """By path the stride of each map, if it has one, and whether it tiles the image with it."""
+    image = model.inputs[0]
+    size = tuple(image.shape[spatial])
+    if None in size:
+        size, shapes, strides = _grown(image, maps, spatial)
     else:
-        size = image.shape[spatial]
-        shapes = [tensor.shape[spatial] for tensor in tensors]
-        strides = [_common(map(_quotient, size, shape)) for shape in shapes]
-    exact = [
-        stride is not None and tuple(stride * side for side in shape) == tuple(size)
-        for stride, shape in zip(strides, shapes, strict=True)
+        shapes = {path: x.shape[spatial] for path, x in maps.items()}
+        strides = {path: _common(map(_quotient, size, shape)) for path, shape in shapes.items()}
+        for path, stride in _grown_at_any_size(model, maps, spatial).items():
+            # What does not grow with the image, as it is reshaped to one size, has its quotient
+            # only; and so has a stride that the probing images are no multiple of.
+            if stride or (stride is None and not _tiles(strides[path], shapes[path], size)):
+                strides[path] = stride
+    return {
+        path: (stride, _tiles(stride, shapes[path], size))
+        for path, stride in strides.items()
+        if stride
+    }
+
+
+def _tiles(stride, shape, size):
+    return stride is not None and tuple(stride * side for side in shape) == size
+
+
+def _grown_at_any_size(model, maps, spatial):
+    """Strides by growth of the maps that can grow, in a model that takes images of one size."""
+    anywhere = graphs.trace_any_size(model, spatial)
+    image = anywhere[graphs.INPUT]
+    tensors = {path: anywhere[path] for path in maps if path in anywhere}
+    try:
+        return _grown(image, tensors, spatial)[2]
+    except Exception:  # Whatever a layer, anyone's, raises on images of one size or the other.
+        return {}
+
+
+def _grown(image, maps, spatial):
+    """The smaller of two sizes of images, and by path the size and the stride of each map."""
+    probe = keras.Model(image, list(maps.values()))
+    (size, shapes), (wider, larger) = (_probed(probe, image, spatial, p) for p in _PROBES)
+    strides = [
+        _common(map(_growth, size, wider, *sides)) for sides in zip(shapes, larger, strict=True)
     ]
-    return strides, exact
+    return size, dict(zip(maps, shapes, strict=True)), dict(zip(maps, strides, strict=True))
 
 
 def _growth(size, wider, small, large):
-    """Stride of a map with `small` and `large` cells on images of `size` and `wider` pixels."""
+    """Stride of a map with `small` and `large` cells on images of `size` and `wider` pixels.
+
+    It is 0 if the map does not grow, and None if it grows in no whole step.
+    """
     image, grown = wider - size, large - small
     if image == 0:
         return _quotient(size, small)
-    return image // grown if grown > 0 and image % grown == 0 else None
+    if grown <= 0:
+        return 0
+    return image // grown if image % grown == 0 else None
 
 
 def _probed(probe, image, spatial, size):

@@ -1,6 +1,8 @@
 """The tensors of a model's graph, those inside nested models and of repeated uses included."""
 
 import collections
+import contextlib
+import functools
 
 import keras
 
@@ -21,7 +23,25 @@ def trace(model):
     Returns:
         Dictionary from path to symbolic tensor, the first one the model's input.
     """
-    return {INPUT: model.inputs[0]} | _traced(model, _opened)[1]
+    return {INPUT: model.inputs[0]} | _traced(model, _opened, model.inputs)[1]
+
+
+def trace_any_size(model, spatial):
+    """As `trace`, of the same layers on new images of any size.
+
+    Args:
+        model: A functional or built sequential `keras.Model`.
+        spatial: Slice of the axes of height and width.
+
+    Returns:
+        Dictionary from path to symbolic tensor, up to the first layer that is made for one size.
+    """
+    inputs = [_any_size(x, spatial) for x in model.inputs]
+    tensors = {INPUT: inputs[0]}
+    # An exception is whatever a layer, anyone's, raises on images of another size.
+    with contextlib.suppress(Exception):
+        _traced(model, _opener(spatial), inputs, tensors)
+    return tensors
 
 
 def select(model, paths):
@@ -39,7 +59,7 @@ def select(model, paths):
     """
     everything = trace(model)
     if any(is_graph(layer) for layer in graph(model).operations):
-        everything = {INPUT: model.inputs[0]} | _cut(model, paths, everything, [])[1]
+        everything = {INPUT: model.inputs[0]} | _cut(model, paths, everything, [], model.inputs)[1]
     return [everything[path] for path in paths]
 
 
@@ -61,13 +81,15 @@ def is_graph(layer):
     return type(layer).call is type(graph(layer)).call
 
 
-def _traced(model, open_model):
-    """Outputs of a model and all its tensors by path.
+def _traced(model, open_model, inputs, tensors=None):
+    """Outputs of a model, called on other inputs of its kind, and all its tensors by path.
+
+    `tensors` may be given to be filled.
 
     `open_model` returns what is called instead of a nested model: a model whose outputs are those
     of the nested one and tensors inside, the paths of the latter, and whether it has the former.
     """
-    tensors: dict = {}
+    tensors = {} if tensors is None else tensors
     opened: dict = {}
     uses: collections.Counter = collections.Counter()
 
@@ -93,20 +115,36 @@ def _traced(model, open_model):
 
     copy = keras.models.clone_model(
         graph(model),
-        input_tensors=model.inputs,
+        input_tensors=inputs,
         clone_function=lambda layer: layer,
         call_function=call,
     )
     return copy.outputs, tensors
 
 
-def _opened(model):
-    """A nested model with all its tensors as outputs."""
-    outputs, tensors = _traced(model, _opened)
-    return _substitute(model, [*outputs, *tensors.values()]), list(tensors), True
+def _opened(model, spatial=None):
+    """A nested model with all its tensors as outputs, of images of any size if axes are given."""
+    structure = _structure(model)
+    if spatial is not None:
+        structure = keras.tree.map_structure(lambda x: _any_size(x, spatial), structure)
+    inputs = keras.tree.flatten(structure)
+    outputs, tensors = _traced(model, _opener(spatial), inputs)
+    substitute = keras.Model(structure, [*outputs, *tensors.values()], name=model.name)
+    return substitute, list(tensors), True
 
 
-def _cut(model, paths, everything, behind):
+def _opener(spatial):
+    return functools.partial(_opened, spatial=spatial)
+
+
+def _any_size(x, spatial):
+    shape = list(x.shape)
+    if len(shape) == 4:
+        shape[spatial] = [None, None]
+    return keras.Input(batch_shape=shape, dtype=x.dtype)
+
+
+def _cut(model, paths, everything, behind, inputs):
     """As `_traced`, with the nested models cut to the paths.
 
     `everything` are all tensors by path, `behind` those that are needed besides the paths.
@@ -121,12 +159,13 @@ def _cut(model, paths, everything, behind):
         ]
         used_again = (layer.name, 1) in {path[:2] for path in everything}
         complete = used_again or _leads_through(layer.name, model, others)
-        outputs, inner_everything = _traced(layer, _opened)
-        outputs, tensors = _cut(layer, inner, inner_everything, outputs if complete else [])
-        kept = [tensors[path] for path in inner]
-        return _substitute(layer, [*(outputs if complete else []), *kept]), inner, complete
+        outputs, inner_everything = _traced(layer, _opened, layer.inputs)
+        needed = outputs if complete else []
+        outputs, tensors = _cut(layer, inner, inner_everything, needed, layer.inputs)
+        kept = [*(outputs if complete else []), *(tensors[path] for path in inner)]
+        return keras.Model(_structure(layer), kept, name=layer.name), inner, complete
 
-    return _traced(model, open_model)
+    return _traced(model, open_model, inputs)
 
 
 def _leads_through(name, model, tensors):
@@ -136,7 +175,9 @@ def _leads_through(name, model, tensors):
     return name in {layer.name for layer in keras.Model(model.inputs, tensors).operations}
 
 
-def _substitute(model, outputs):
-    # A sequential model's `input` is what it was called on, a functional one's what it begins with.
-    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.Model(inputs, outputs, name=model.name)
+def _structure(model):
+    """The inputs that a model begins with, in the structure in which it takes them.
+
+    A sequential model's `input` is what it was called on.
+    """
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input

@@ -74,6 +74,20 @@ def test_valid_convolutions(size):
     assert names(model)[2] == "b"
 
 
+def test_valid_convolutions_on_images_of_one_size():
+    """15 cells of 75 pixels are of stride 4, were a stride of 5 as near: the graph says which."""
+    inputs = x = keras.Input((75, 75, 3))
+    for name in "abc":
+        x = layers.Conv2D(4, 3, 2, name=name)(x)
+        x = layers.Conv2D(4, 3, name=f"{name}_valid")(x) if name != "c" else x
+    # Layers that take this size only do not hide what comes before them.
+    x = layers.Dense(2)(layers.Flatten()(x))
+    model = keras.Model(inputs, layers.Reshape((1, 1, 2))(x))
+    found = names(model)
+    assert [found.get(stride) for stride in (2, 4, 8)] == ["a_valid", "b_valid", "c"]
+    assert sorted(found) == [1, 2, 4, 8]
+
+
 @pytest.mark.parametrize(
     ("strides", "size"),
     [((3, 2), None), ((3, 2), 48), ((7, 2), None), ((14,), 56), ((2, 3, 5), None), ((5, 5), 50),

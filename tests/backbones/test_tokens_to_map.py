@@ -153,10 +153,10 @@ def counting(size, count):
 
 @pytest.mark.parametrize(
     ("count", "strides"),
-    [(36, [10]), (41, [10]), (42, []), (30, [12]), (24, []), (5, []), (9, [20]), (2, [])],
+    [(36, [10]), (41, [10]), (42, []), (30, [12]), (24, []), (14, [20]), (9, []), (5, [30])],
 )
 def test_numbers_of_tokens(count, strides):
-    """Of 60 × 60 pixels there are 36 patches of 10, 25 of 12, 9 of 20; up to five come before."""
+    """Of 60 × 60: 36 patches of 10, 25 of 12, 9 of 20, 4 of 30, and up to five before them."""
     assert sorted(measure_strides(counting(60, count))) == [1, *strides]
 
 

@@ -282,14 +282,14 @@ CASES = {
             "num_prefix_tokens": 5,
             "data_format": "channels_last",
         },
-        "inputs": RNG.normal(size=(BATCH, 11, 4)).astype("float32"),
+        "inputs": IMAGES[:, 0, :11].astype("float32"),
         "invalid": {
             "height": [0, 2.0],
             "width": [-1, True],
             "num_prefix_tokens": [-1, 1.0],
             "data_format": ["channels_middle"],
         },
-        "invalid_inputs": {"inputs": RNG.normal(size=(BATCH, 10, 4)).astype("float32")},
+        "invalid_inputs": {"inputs": IMAGES[:, 0, :10].astype("float32")},
     },
     "FeatureExtractor": {
         "factory": on_backbone(FeatureExtractor),
