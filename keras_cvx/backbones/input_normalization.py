@@ -77,7 +77,9 @@ class InputNormalization(keras.layers.Layer):
 
     def _by_channel(self, values):
         values = np.asarray(values, "float32")
-        return values[:, None, None] if values.ndim and self._axis == 1 else values
+        if values.ndim and self.data_format == "channels_first":
+            values = values[:, None, None]
+        return ops.convert_to_tensor(values)
 
     def compute_output_shape(self, images_shape):
         return images_shape

@@ -25,6 +25,16 @@ APPLICATIONS = {
     "VGG19": ({}, 32),
     "Xception": ({}, 71),
 }
+# JAX compiles every initializer for every shape: building one of these takes 5 to 10 seconds.
+SLOW_ON_JAX = {"EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "NASNetMobile"}
+
+
+def skip_unless_it_can_be_built(name):
+    backend = keras.backend.backend()
+    if backend == "jax" and name in SLOW_ON_JAX:
+        pytest.skip("takes too long to build")
+    if backend == "torch" and name == "NASNetMobile":
+        pytest.skip("Keras does not build it on torch")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +43,7 @@ def application():
 
     @functools.cache
     def build(name):
+        skip_unless_it_can_be_built(name)
         options, size = APPLICATIONS[name]
         make = getattr(keras.applications, name)
         return make(weights=None, include_top=False, input_shape=(size, size, 3), **options)
@@ -46,6 +57,7 @@ def by_name():
 
     @functools.cache
     def build(name):
+        skip_unless_it_can_be_built(name)
         options, size = APPLICATIONS[name]
         return backbones.get(name, weights=None, input_shape=(size, size, 3), **options)
 

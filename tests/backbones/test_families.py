@@ -234,7 +234,13 @@ def test_saved_and_loaded(source, name, tmp_path):
         np.testing.assert_array_equal(ops.convert_to_numpy(got), ops.convert_to_numpy(expected))
 
 
+# On JAX, whose first eager run of each operation is slow: one of each source, and one of tokens.
+RUN_ON_JAX = {"YOLOV8Backbone", "VGGBackbone", "DeiTBackbone"}
+
+
 @pytest.mark.parametrize(("source", "name"), SOURCES)
 def test_other_sources(source, name):
     model, strides = build(source, name)
-    assert_equal_to_layers(model, assert_taps(model, strides))
+    extractor = assert_taps(model, strides)
+    if keras.backend.backend() != "jax" or name in RUN_ON_JAX:
+        assert_equal_to_layers(model, extractor)
