@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 from keras_cvx import plugins
-from keras_cvx.backbones import FeatureExtractor
+from keras_cvx.backbones import FeatureExtractor, InputNormalization, TokensToMap
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
 from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
@@ -274,6 +274,30 @@ CASES = {
         },
         # Every call draws other regions; its own test seeds both.
         "skip": {"compiled"},
+    },
+    "InputNormalization": {
+        "factory": InputNormalization,
+        "init_kwargs": {"mode": "caffe", "data_format": "channels_last"},
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {"mode": ["bgr", None], "data_format": ["channels_middle"]},
+        "invalid_inputs": {"images": IMAGES[..., :2].astype("float32")},
+    },
+    "TokensToMap": {
+        "factory": TokensToMap,
+        "init_kwargs": {
+            "height": 2,
+            "width": 3,
+            "num_prefix_tokens": 5,
+            "data_format": "channels_last",
+        },
+        "inputs": IMAGES[:, 0, :11].astype("float32"),
+        "invalid": {
+            "height": [0, 2.0],
+            "width": [-1, True],
+            "num_prefix_tokens": [-1, 1.0],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {"inputs": IMAGES[:, 0, :10].astype("float32")},
     },
     "FeatureExtractor": {
         "factory": on_backbone(FeatureExtractor),

@@ -1,0 +1,82 @@
+"""One small model of each family, without weights, built when first asked for."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cvx import backbones
+
+# Of each module of `keras.applications` a small model: options, and the smallest images it takes.
+APPLICATIONS = {
+    "ConvNeXtTiny": ({}, 32),
+    "DenseNet121": ({}, 32),
+    "EfficientNetB0": ({}, 32),
+    "EfficientNetV2B0": ({}, 32),
+    "InceptionResNetV2": ({}, 75),
+    "InceptionV3": ({}, 75),
+    "MobileNet": ({"alpha": 0.25}, 32),
+    "MobileNetV2": ({"alpha": 0.35}, 32),
+    "MobileNetV3Small": ({"alpha": 0.75}, 32),
+    "NASNetMobile": ({}, 32),
+    "ResNet50": ({}, 32),
+    "ResNet50V2": ({}, 32),
+    "VGG16": ({}, 32),
+    "VGG19": ({}, 32),
+    "Xception": ({}, 71),
+}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _weights_drawn_by_numpy():
+    """On JAX, which would compile each initializer for each shape: a minute for some models."""
+    rng = np.random.default_rng(0)
+
+    def draw(self, shape, dtype=None):
+        limit = (3 / max(1, math.prod(shape[:-1]))) ** 0.5
+        return rng.uniform(-limit, limit, shape).astype("float32")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if keras.backend.backend() == "jax":
+            patch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
+            for name, full in (("Zeros", np.zeros), ("Ones", np.ones)):
+                patch.setattr(
+                    getattr(keras.initializers, name),
+                    "__call__",
+                    lambda self, shape, dtype=None, full=full: full(shape, "float32"),
+                )
+        yield
+
+
+def skip_unless_it_can_be_built(name):
+    if keras.backend.backend() == "torch" and name == "NASNetMobile":
+        pytest.skip("Keras does not build it on torch")
+
+
+@pytest.fixture(scope="session")
+def application():
+    """Function from a name to the bare model of `keras.applications`, built once."""
+
+    @functools.cache
+    def build(name):
+        skip_unless_it_can_be_built(name)
+        options, size = APPLICATIONS[name]
+        make = getattr(keras.applications, name)
+        return make(weights=None, include_top=False, input_shape=(size, size, 3), **options)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def by_name():
+    """Function from a name to the same model as `backbones.get` builds it, built once."""
+
+    @functools.cache
+    def build(name):
+        skip_unless_it_can_be_built(name)
+        options, size = APPLICATIONS[name]
+        return backbones.get(name, weights=None, input_shape=(size, size, 3), **options)
+
+    return build
