@@ -156,19 +156,11 @@ def check_no_sample(x):
         )
 
 
-def check_batch(x, model):
-    """Raises for what a model cannot predict; under JAX, Keras would not recover from it."""
-    if model.preprocessing is None:
-        check_images(x, model.input_shape, model.strides)
-    else:
-        check_images(x, any_size(model.input_shape))
-
-
-def checked_truth(x, y, model):
-    """Ground truth as arrays that Keras takes, after every check that only data can pass.
+def checked_rows(x, y, model):
+    """Padded rows of ground truth as arrays that Keras takes, after what only data can be asked.
 
     Args:
-        x: What a user gives to `fit` as images. A dataset is as its reader made it.
+        x: Array of images `(B, H, W, 3)`.
         y: What a user gives beside it.
         model: The model that is trained, of whose settings the data must be.
 
@@ -176,22 +168,10 @@ def checked_truth(x, y, model):
         `y`, with arrays for lists.
 
     Raises:
-        ValueError: If `x` or `y` is of a structure that cannot be trained on, or a row of the
-            ground truth is wrong.
+        ValueError: If `y` is of a structure that cannot be trained on, or a row is wrong.
     """
-    check_no_sample(x)
-    check_images(x, model.input_shape, model.strides)
-    if not hasattr(x, "shape"):
-        return y
     y, boxes, labels = _arrays_of(y)
-    check_ground_truth(
-        ops.convert_to_numpy(boxes),
-        ops.convert_to_numpy(labels),
-        num_images=len(x),
-        image_size=tuple(x.shape[_spatial()]),
-        num_classes=model.num_classes,
-        bounding_box_format=model.bounding_box_format,
-    )
+    _check_values(x, boxes, labels, model)
     return y
 
 
@@ -215,6 +195,17 @@ def image_weights(sample_weight):
         sample_weight = sample_weight["boxes"]
     check_weights(sample_weight)
     return None if sample_weight is None else ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+
+
+def _check_values(x, boxes, labels, model):
+    check_ground_truth(
+        ops.convert_to_numpy(boxes),
+        ops.convert_to_numpy(labels),
+        num_images=len(x),
+        image_size=tuple(x.shape[_spatial()]),
+        num_classes=model.num_classes,
+        bounding_box_format=model.bounding_box_format,
+    )
 
 
 def _arrays_of(y):
