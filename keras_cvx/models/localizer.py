@@ -87,11 +87,18 @@ class Localizer(TaskModel):
         check_integers(1, num_classes=num_classes)
         check_format(bounding_box_format)
         features = _feature_model(backbone)
-        settings = {"num_classes": num_classes + 1, "bounding_box_format": bounding_box_format}
         if head is None:
-            head = LocalizationHead(**settings, name="head")
+            head = LocalizationHead(
+                num_classes + 1, bounding_box_format=bounding_box_format, name="head"
+            )
         check_registered(head, "head", "layer")
-        check_agreement(head, "head", owner="localizer", **settings)
+        received = getattr(head, "num_classes", num_classes + 1)
+        if received != num_classes + 1:
+            raise ValueError(
+                f"`head` must have num_classes={num_classes + 1}, the {num_classes} of the "
+                f"localizer and one for no object. Received: head with num_classes={received}"
+            )
+        check_agreement(head, "head", owner="localizer", bounding_box_format=bounding_box_format)
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         outputs = _checked_outputs(head(features(inputs), inputs), num_classes)

@@ -9,8 +9,11 @@ from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.grids import cell_centers
 
 _POOLINGS = ("attention", "average")
-# Two cells wide and high, at first.
+# In cells from where the network looks; two cells wide and high, at first.
 _EDGES = (-1.0, -1.0, 1.0, 1.0)
+# Edges move slower than attention. At its pace, boxes that miss their object grow until they meet
+# it, to the whole image, before the network has learnt to look; there, IoU hardly has a slope.
+_PACE = 0.1
 
 
 @plugins.register("LocalizationHead", kind="layer")
@@ -78,7 +81,7 @@ class LocalizationHead(keras.layers.Layer):
         # float32 whatever the policy: half precision cannot place a corner in a large image.
         self._attention = layers.Dense(1, dtype="float32") if pooling == "attention" else None
         self._classes = layers.Dense(num_classes, activation="softmax", dtype="float32")
-        self._edges = layers.Dense(4, bias_initializer=_edges, dtype="float32")
+        self._edges = layers.Dense(4, dtype="float32")
 
     def build(self, inputs_shape, images_shape=None):
         self._check(inputs_shape, images_shape)
@@ -101,10 +104,12 @@ class LocalizationHead(keras.layers.Layer):
             pooled = ops.mean(features, axis=1)
             place = ops.mean(centers, axis=0)
         else:
-            weights = ops.softmax(self._attention(features), axis=1)  # (B, H·W, 1)
+            logits = self._attention(features)  # (B, H·W, 1)
+            # A softmax; that of Keras warns of a map of one cell.
+            weights = ops.exp(logits - ops.logsumexp(logits, axis=1, keepdims=True))
             pooled = ops.sum(weights * features, axis=1)
             place = ops.sum(weights * centers, axis=1)
-        edges = self._edges(pooled)
+        edges = ops.convert_to_tensor(_EDGES) + _PACE * self._edges(pooled)
         corners = [place + edges[:, i : i + 2] / cells for i in (0, 2)]
         boxes = _in_unit_square(ops.minimum(*corners), ops.maximum(*corners))
         size = (None, None) if images is None else ops.shape(images)[self._spatial]
@@ -148,11 +153,6 @@ class LocalizationHead(keras.layers.Layer):
                 )
         elif len(images_shape) != 4:
             raise ValueError(f"`images` must be of rank 4. Received: shape {tuple(images_shape)}")
-
-
-def _edges(shape, dtype=None):
-    """Initial bias of the edges."""
-    return ops.broadcast_to(ops.convert_to_tensor(_EDGES, dtype), shape)
 
 
 def _in_unit_square(low, high):

@@ -60,7 +60,8 @@ class LocalizationDecoding(keras.layers.Layer):
             )
         labels = ops.cast(ops.argmax(scores, axis=-1, keepdims=True), "int32")  # (B, 1)
         found = labels < scores.shape[-1] - 1
-        confidence = ops.max(scores, axis=-1, keepdims=True)
+        # Not the maximum, which Keras takes of no empty batch.
+        confidence = ops.take_along_axis(scores, labels, axis=-1)
         boxes = ops.expand_dims(boxes, 1)
         return {
             "boxes": ops.where(found[..., None], boxes, -ops.ones_like(boxes)),
