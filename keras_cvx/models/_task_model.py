@@ -20,15 +20,18 @@ class TaskModel(keras.Model):
     """A functional model that is trained on what its graph gives, and predicts what people use.
 
     Called directly it gives what the losses take. `predict`, `inference_model` and `export` go on
-    to `detections`. A subclass sets `bounding_box_format`, `preprocessing` and, where a side of
-    the images must be a multiple of something, `strides` beside it; it has the methods
-    `detections` and `checked_truth`, and `get_config`.
+    to `detections`. A subclass sets `bounding_box_format` and `preprocessing`; it has the methods
+    `detections`, `checked_truth` and `get_config`, and overrides `_required_strides` where a side
+    of the images must be a multiple of something.
     """
 
     # What `inference_model` has inside; when one is replaced, the model is made anew.
     _inference_parts: tuple[str, ...] = ("preprocessing",)
-    # Of the largest of them, a side of the images must be a multiple.
-    _required_strides: tuple[int, ...] = (1,)
+
+    @property
+    def _required_strides(self):
+        """Integers of the largest of which a side of the images must be a multiple."""
+        return (1,)
 
     def __setattr__(self, name, value):
         if name in self._inference_parts:
