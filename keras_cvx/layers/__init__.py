@@ -1,8 +1,10 @@
 """Layers: preprocessing, heads on feature maps, and what turns their output into detections."""
 
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
+from keras_cvx.layers.heads.localization import LocalizationHead
 from keras_cvx.layers.postprocessing.class_names import ClassNames
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
+from keras_cvx.layers.postprocessing.localization_decoding import LocalizationDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
 from keras_cvx.layers.preprocessing.crop_and_resize import CropAndResize
@@ -17,6 +19,8 @@ __all__ = [
     "GeometricLayer",
     "GridDecoding",
     "GridDetectionHead",
+    "LocalizationDecoding",
+    "LocalizationHead",
     "NonMaxSuppression",
     "RandomCropAndResize",
     "ResizeWithCropOrPad",

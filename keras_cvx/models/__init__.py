@@ -3,5 +3,7 @@
 from keras_cvx.models.class_names import decode_predictions
 from keras_cvx.models.fine_tuning import fine_tune
 from keras_cvx.models.grid_detector import GridDetector
+from keras_cvx.models.localizer import Localizer
 
+__all__ = ["GridDetector", "Localizer"]
 __all__ = ["GridDetector", "decode_predictions", "fine_tune"]

@@ -14,7 +14,7 @@ from keras_cvx.ops.arguments import shapes_agree
 from keras_cvx.ops.ground_truth import check_ground_truth
 
 
-def check_agreement(part, argument, **settings):
+def check_agreement(part, argument, *, owner="detector", **settings):
     """Raises if a part that knows one of the model's settings has it otherwise."""
     for name, expected in settings.items():
         received = getattr(part, name, expected)
@@ -22,7 +22,7 @@ def check_agreement(part, argument, **settings):
             received = [received]
         if _settings_of(received) != _settings_of(expected):
             raise ValueError(
-                f"`{argument}` must have the detector's {name}={expected!r}. "
+                f"`{argument}` must have the {owner}'s {name}={expected!r}. "
                 f"Received: {argument} with {name}={received!r}"
             )
 
@@ -108,11 +108,11 @@ def check_images(x, shape, strides=(1,)):
     required = f"`x` must be images of shape {written(shape)}"
     other = (
         f"Images of other sizes pass through `{_resizing(shape)}`: with their boxes to be trained "
-        "on; to predict, give it to the detector as `preprocessing`"
+        "on; to predict, give it to the model as `preprocessing`"
     )
     if is_picture(x):
         raise ValueError(
-            f"{required}. Received: x={str(x)!r}. Pass a list of paths to `predict` of a detector "
+            f"{required}. Received: x={str(x)!r}. Pass a list of paths to `predict` of a model "
             f"with `preprocessing={_resizing(shape)}`."
         )
     if isinstance(x, (list, tuple)):
@@ -126,7 +126,7 @@ def check_images(x, shape, strides=(1,)):
     if getattr(getattr(x, "dtype", None), "kind", None) in ("O", "U", "S"):
         raise ValueError(
             f"{required}. Received: an array of {x.dtype}. Pass a list of images or of paths, "
-            f"`list(x)`, to `predict` of a detector with `preprocessing={_resizing(shape)}`."
+            f"`list(x)`, to `predict` of a model with `preprocessing={_resizing(shape)}`."
         )
     if shapes_agree(received, shape):
         check_image_shape(received, strides)
@@ -156,19 +156,11 @@ def check_no_sample(x):
         )
 
 
-def check_batch(x, model):
-    """Raises for what a model cannot predict; under JAX, Keras would not recover from it."""
-    if model.preprocessing is None:
-        check_images(x, model.input_shape, model.strides)
-    else:
-        check_images(x, any_size(model.input_shape))
-
-
-def checked_truth(x, y, model):
-    """Ground truth as arrays that Keras takes, after every check that only data can pass.
+def checked_rows(x, y, model):
+    """Padded rows of ground truth as arrays that Keras takes, after what only data can be asked.
 
     Args:
-        x: What a user gives to `fit` as images. A dataset is as its reader made it.
+        x: Array of images `(B, H, W, 3)`.
         y: What a user gives beside it.
         model: The model that is trained, of whose settings the data must be.
 
@@ -176,23 +168,63 @@ def checked_truth(x, y, model):
         `y`, with arrays for lists.
 
     Raises:
-        ValueError: If `x` or `y` is of a structure that cannot be trained on, or a row of the
-            ground truth is wrong.
+        ValueError: If `y` is of a structure that cannot be trained on, or a row is wrong.
     """
-    check_no_sample(x)
-    check_images(x, model.input_shape, model.strides)
-    if not hasattr(x, "shape"):
-        return y
     y, boxes, labels = _arrays_of(y)
-    check_ground_truth(
-        ops.convert_to_numpy(boxes),
-        ops.convert_to_numpy(labels),
-        num_images=len(x),
-        image_size=tuple(x.shape[_spatial()]),
-        num_classes=model.num_classes,
-        bounding_box_format=model.bounding_box_format,
-    )
+    _check_values(x, boxes, labels, model)
     return y
+
+
+def checked_objects(x, y, model):
+    """As `checked_rows`, of one object an image: labels `(B,)` or `(B, 1)`, and its box.
+
+    Args:
+        x: Array of images `(B, H, W, 3)`.
+        y: What a user gives beside it.
+        model: The model that is trained, of whose settings the data must be.
+
+    Returns:
+        `y`, with arrays for lists.
+
+    Raises:
+        ValueError: If `y` is of a structure that cannot be trained on, or a row is wrong.
+    """
+    check_object_keys(y)
+    y = {**y, **{name: _array(y[name], name) for name in ("boxes", "labels")}}
+    check_one_object(y["labels"].shape, y["boxes"].shape)
+    labels, boxes = (ops.convert_to_numpy(y[name]) for name in ("labels", "boxes"))
+    _check_values(x, boxes.reshape(-1, 1, 4), labels.reshape(-1, 1), model)
+    return y
+
+
+def check_object_keys(y):
+    """Raises if ground truth of one object an image is no dictionary of labels and boxes."""
+    if isinstance(y, dict) and {"boxes", "labels"} <= set(y):
+        return
+    received, mend = _received(y)
+    raise ValueError(
+        '`y` must be a dictionary {"labels": (B,), "boxes": (B, 4)}; of an image without an object '
+        f"the label is −1. Received: {received}.{mend}"
+    )
+
+
+def check_one_object(labels, boxes):
+    """Raises if two static shapes are not of one label and one box an image."""
+    # TensorFlow forgets the rank once it has seen two, and either is right.
+    if None in (getattr(labels, "rank", 0), getattr(boxes, "rank", 0)):
+        return
+    labels, boxes = tuple(labels), tuple(boxes)
+    rows = labels[:1]
+    if labels not in (rows, (*rows, 1)) or not (
+        shapes_agree(boxes, (*rows, 4)) or shapes_agree(boxes, (*rows, 1, 4))
+    ):
+        mend = ""
+        if len(labels) == 2 and len(boxes) == 3:
+            mend = " Several objects an image are for a `GridDetector`."
+        raise ValueError(
+            "`y` must hold one label (B,) and one box (B, 4) an image. Received: labels "
+            f"{labels}, boxes {boxes}.{mend}"
+        )
 
 
 def check_weights(sample_weight):
@@ -217,6 +249,17 @@ def image_weights(sample_weight):
     return None if sample_weight is None else ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
 
 
+def _check_values(x, boxes, labels, model):
+    check_ground_truth(
+        ops.convert_to_numpy(boxes),
+        ops.convert_to_numpy(labels),
+        num_images=len(x),
+        image_size=tuple(x.shape[_spatial()]),
+        num_classes=model.num_classes,
+        bounding_box_format=model.bounding_box_format,
+    )
+
+
 def _arrays_of(y):
     """`y` with arrays for lists, its boxes and its labels."""
     if isinstance(y, dict) and {"boxes", "labels"} <= set(y):
@@ -224,6 +267,15 @@ def _arrays_of(y):
         return {**y, **arrays}, arrays["boxes"], arrays["labels"]
     if getattr(y, "ndim", None) == 3 and y.shape[-1] == 5:
         return y, y[..., :4], y[..., 4]
+    received, mend = _received(y)
+    raise ValueError(
+        '`y` must be a dictionary {"boxes": (B, N, 4), "labels": (B, N)}, or one array (B, N, 5) '
+        f"of box and label; padded rows have label −1. Received: {received}.{mend}"
+    )
+
+
+def _received(y):
+    """What came where a dictionary of boxes and labels was to come, and the mend."""
     received, mend = f"an object of type {type(y).__name__}", ""
     if y is None:
         received = "y=None"
@@ -237,10 +289,7 @@ def _arrays_of(y):
             mend = ' Of boxes and labels, pass `{"boxes": boxes, "labels": labels}`.'
     elif hasattr(y, "shape"):
         received = f"shape {tuple(y.shape)}"
-    raise ValueError(
-        '`y` must be a dictionary {"boxes": (B, N, 4), "labels": (B, N)}, or one array (B, N, 5) '
-        f"of box and label; padded rows have label −1. Received: {received}.{mend}"
-    )
+    return received, mend
 
 
 def _array(value, name):

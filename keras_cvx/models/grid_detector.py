@@ -1,39 +1,37 @@
 """The assembled grid detector: backbone, head, loss, decoding, suppression and metric."""
 
-import functools
-
 import keras
 from keras import ops
 
-from keras_cvx import geometry, plugins
+from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
-from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
-from keras_cvx.models._any_size import any_size, preprocessed
 from keras_cvx.models._checks import (
     agreeing_part,
     check_agreement,
-    check_batch,
     check_image_shape,
-    check_no_sample,
-    check_preprocessing,
     check_registered,
-    check_weights,
-    checked_truth,
+    checked_rows,
     image_weights,
 )
+from keras_cvx.models._task_model import TaskModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 
 
 @plugins.register("GridDetector", kind="model")
-class GridDetector(keras.Model):
+class GridDetector(TaskModel):
     """An object detector on any backbone, trained by `fit` on images and padded boxes.
 
     Called directly it gives the head's raw predictions, which the loss takes. `predict`,
     `inference_model` and `export` go on to decode and suppress, and give detections.
+
+    `fit` and `evaluate` take ground truth `{"boxes": (B, N, 4), "labels": (B, N)}`, or packed
+    `(B, N, 5)`; padded rows have label −1. N may differ from one batch of a dataset to the next.
+    `sample_weight` is one number an image, `(B,)`; it counts in the loss, for average precision
+    knows no weights.
 
     Args:
         backbone: A functional `keras.Model` of images `(B, H, W, 3)`, which it gets as the
@@ -127,44 +125,24 @@ class GridDetector(keras.Model):
         self.decoding = GridDecoding(coding, bounding_box_format, name="decoding")
         self._scores_detections = True
 
+    _inference_parts = ("non_max_suppression", "preprocessing")
+
     @property
     def backbone(self):
         """The backbone, as it was given."""
         return self.get_layer("feature_extractor").backbone
 
+    @property
+    def _required_strides(self):
+        return self.strides
+
     def __setattr__(self, name, value):
-        if name in ("non_max_suppression", "preprocessing"):
-            # They have the layer before it inside.
-            for model in ("inference_model", "_restoring_model"):
-                self.__dict__.pop(model, None)
-        if name == "preprocessing":
-            check_preprocessing(value, self.input_shape, self.strides)
-            # Past Keras' tracking: it is in no graph of training, and decides nothing for one.
-            return object.__setattr__(self, name, value)
         if name == "non_max_suppression":
             value = plugins.get(value, kind="layer")
             check_registered(value, name, "layer")
             check_agreement(value, name, bounding_box_format=self.bounding_box_format)
             super().__setattr__("test_function", None)
         return super().__setattr__(name, value)
-
-    @functools.cached_property
-    def inference_model(self):
-        """Functional model from images to detections, which shares this detector's weights."""
-        name = f"{self.name}_inference"
-        if self.preprocessing is None:
-            return keras.Model(self.input, self.detections(self.outputs[0]), name=name)
-        images = keras.Input(any_size(self.input_shape)[1:], dtype=self.input.dtype, name="images")
-        sample = self.preprocessing({"images": images}, training=False)
-        return keras.Model(images, self._restoring_model(sample), name=name)
-
-    @functools.cached_property
-    def _restoring_model(self):
-        """From preprocessed images, and how they were moved, to detections in the originals."""
-        record = {name: keras.Input((2,), dtype="float32", name=name) for name in geometry.FIELDS}
-        found = self.detections(self.outputs[0])
-        found = RestoreDetections(self.bounding_box_format)(found, record)
-        return keras.Model({"images": self.input, "geometry": record}, found, name="restoring")
 
     def detections(self, predictions):
         """Detections from raw predictions: decoding, then suppression.
@@ -177,10 +155,9 @@ class GridDetector(keras.Model):
         """
         return self.non_max_suppression(*self.decoding(predictions))
 
-    def call(self, inputs, training=None, mask=None):
-        check_no_sample(inputs)
-        check_image_shape(inputs.shape, self.strides)
-        return super().call(inputs, training=training, mask=mask)
+    def checked_truth(self, x, y):
+        """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
+        return checked_rows(x, y, self)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs):
         """Configures training.
@@ -222,41 +199,6 @@ class GridDetector(keras.Model):
         """Keras' own metrics, then those of the detections."""
         return [*super().metrics, *getattr(self, "detection_metrics", [])]
 
-    def fit(self, x=None, y=None, *args, validation_data=None, class_weight=None, **kwargs):
-        """As `keras.Model.fit`, on images and `{"boxes", "labels"}`; arrays are checked first.
-
-        Args:
-            x: Images `(B, H, W, 3)`, or a dataset of images and ground truth.
-            y: Ground truth `{"boxes": (B, N, 4), "labels": (B, N)}`, or packed `(B, N, 5)`; padded
-                rows have label −1. N may differ from one batch of a dataset to the next.
-            *args: As Keras' `fit` takes them.
-            validation_data: Pair of images and ground truth, the same with weights `(B,)`, or a
-                dataset. The weights count in the loss; average precision knows none.
-            class_weight: None: an image has no class of its own.
-            **kwargs: As Keras' `fit` takes them; `sample_weight` is one number an image, `(B,)`.
-
-        Returns:
-            The `History` of Keras.
-
-        Raises:
-            ValueError: If the arrays are not of this structure; if a label is out of range, or a
-                box is not finite, has its corners swapped or leaves its image; the message names
-                the image and the row.
-        """
-        if class_weight is not None:
-            raise ValueError(
-                "`class_weight` must be None: an image has no class of its own. Received: "
-                f"class_weight={class_weight!r}. To weight images, pass `sample_weight` (B,)."
-            )
-        y = checked_truth(x, y, self)
-        check_weights(kwargs.get("sample_weight"))
-        if isinstance(validation_data, (tuple, list, dict)):
-            held_out, *rest = keras.utils.unpack_x_y_sample_weight(validation_data)
-            rest[0] = checked_truth(held_out, rest[0], self)
-            check_weights(rest[1])
-            validation_data = (held_out, *rest)
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
-
     def evaluate(self, x=None, y=None, *args, return_dict=False, **kwargs):
         """As `keras.Model.evaluate`, on what `fit` takes; it raises what `fit` raises.
 
@@ -270,39 +212,12 @@ class GridDetector(keras.Model):
         Returns:
             Dictionary, or list of its values: the loss, then the metrics of the detections.
         """
-        y = checked_truth(x, y, self)
-        check_weights(kwargs.get("sample_weight"))
         logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         for metric in self.detection_metrics:
             result = metric.result()
             results = result if isinstance(result, dict) else {metric.name: result}
             logs.update({name: float(value) for name, value in results.items()})
         return logs if return_dict else list(logs.values())
-
-    def predict(self, x, *args, **kwargs):
-        """Detections as NumPy arrays; a `ValueError` for images of another shape than it takes.
-
-        Args:
-            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also images of any
-                sizes: a list of arrays `(H, W, 3)` and paths of files, or ragged ones.
-            *args: As Keras' `predict` takes them.
-            **kwargs: As Keras' `predict` takes them.
-
-        Returns:
-            Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
-            `"num_detections"` `(B,)`; see `keras_cvx.layers.NonMaxSuppression`.
-        """
-        if self.preprocessing is not None:
-            sample = preprocessed(x, self.preprocessing, self.input)
-            if sample is not None:
-                return self._restoring_model.predict(sample, *args, **kwargs)
-        check_batch(x, self)
-        return self.inference_model.predict(x, *args, **kwargs)
-
-    def predict_on_batch(self, x):
-        """As `predict`, on one batch of images `(B, H, W, 3)`."""
-        check_batch(x, self)
-        return self.inference_model.predict_on_batch(x)
 
     def export(self, filepath, *args, **kwargs):
         """Exports the inference graph, from images to detections.
@@ -316,7 +231,7 @@ class GridDetector(keras.Model):
             *args: As Keras' `export` takes them.
             **kwargs: As Keras' `export` takes them.
         """
-        self.inference_model.export(filepath, *args, **kwargs)
+        super().export(filepath, *args, **kwargs)
 
     # What Keras' training loop calls.
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -358,11 +273,6 @@ class GridDetector(keras.Model):
             "metrics": [keras.saving.serialize_keras_object(m) for m in self.detection_metrics],
         }
 
-    def compile_from_config(self, config):
-        config = {k: keras.saving.deserialize_keras_object(v) for k, v in config.items()}
-        self.compile(**config)
-        self.optimizer.build(self.trainable_variables)
-
     def get_config(self):
         return {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
@@ -376,17 +286,6 @@ class GridDetector(keras.Model):
             "name": self.name,
             "trainable": self.trainable,
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(
-            **{
-                key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-                if isinstance(value, dict)
-                else value
-                for key, value in config.items()
-            }
-        )
 
     def _part(self, part, kind):
         """A loss or metric; one that is asked for by name gets the detector's own settings."""

@@ -164,6 +164,43 @@ def test_evaluate_detections_wants_both_files_or_none(tmp_path):
         load("evaluate_detections").main(["truth.json", "--output", str(tmp_path)])
 
 
+def test_localize_digit(tmp_path, capsys):
+    from PIL import Image
+
+    arguments = ["--scenes", "32", "--test-scenes", "60", "--epochs", "1"]
+    scores = load("localize_digit").main([*arguments, "--output", str(tmp_path)])
+    assert list(scores) == ["localizer", "tutorial's way"]
+    printed = capsys.readouterr().out
+    for name, values in scores.items():
+        assert np.isfinite(values["loss"])
+        assert f"{name}: class accuracy {values['labels_accuracy']:.3f}" in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["localized.png", "localizer.keras"]
+    with Image.open(tmp_path / "localized.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
+
+
+def test_localize_digit_has_its_boxes_around_the_digits():
+    """The scenes are windows of the larger ones, in which their boxes are."""
+    import keras_cvx
+
+    example = load("localize_digit")
+    images, truth = example.scenes_with_one_digit(40, "train")
+    large = keras_cvx.datasets.digit_scenes(40, split="train", size=128, max_objects=1)
+    labels, boxes = (large["bounding_boxes"][key][:, 0] for key in ("labels", "boxes"))
+    np.testing.assert_array_equal(truth["labels"], labels)
+    there = labels >= 0
+    assert (truth["boxes"][there] >= 0).all()
+    assert (truth["boxes"][there] <= 64).all()
+    for image, box, whole, place in zip(
+        images[there], truth["boxes"][there], large["images"][there], boxes[there], strict=True
+    ):
+        cut, expected = (
+            picture[int(y0) : int(y1), int(x0) : int(x1)]
+            for picture, (x0, y0, x1, y1) in ((image, box), (whole, place))
+        )
+        np.testing.assert_array_equal(cut, expected)
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_tested(path):
     assert f"def test_{path.stem}(" in Path(__file__).read_text(encoding="utf-8")

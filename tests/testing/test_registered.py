@@ -16,6 +16,8 @@ from keras_cvx.layers import (
     CropAndResize,
     GridDecoding,
     GridDetectionHead,
+    LocalizationDecoding,
+    LocalizationHead,
     NonMaxSuppression,
     RandomCropAndResize,
     ResizeWithCropOrPad,
@@ -42,7 +44,7 @@ from keras_cvx.metrics import (
     MeanAveragePrecision,
     SegmentationIoU,
 )
-from keras_cvx.models import GridDetector
+from keras_cvx.models import GridDetector, Localizer
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
 
@@ -366,6 +368,59 @@ CASES = {
         "invalid_inputs": {
             "inputs": ([np.zeros((BATCH, 4, 6, 8), "float32")],),
         },
+    },
+    "LocalizationDecoding": {
+        "factory": LocalizationDecoding,
+        "init_kwargs": {"name": "found"},
+        "inputs": {"labels": SCORES[:, 0], "boxes": BOXES[:, 0]},
+        "invalid_inputs": {
+            "predictions": {"labels": SCORES[:, 0], "boxes": BOXES[:, 0, :3]},
+        },
+    },
+    "LocalizationHead": {
+        "factory": LocalizationHead,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "pooling": "average",
+            "bounding_box_format": "center_xywh",
+            "data_format": "channels_last",
+        },
+        "inputs": (
+            RNG.normal(size=(BATCH, 4, 6, 8)).astype("float32"),
+            IMAGES.astype("float32"),
+        ),
+        # Of the images, the size alone counts.
+        "differentiable": (True, False),
+        "invalid": {
+            "num_classes": [0, 2.0, True],
+            "pooling": ["max", None],
+            "bounding_box_format": ["corners"],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {
+            "inputs": (np.zeros((BATCH, 24, 8), "float32"), IMAGES.astype("float32")),
+            "images": (np.zeros((BATCH, 4, 6, 8), "float32"), IMAGES[:, 0].astype("float32")),
+        },
+    },
+    "Localizer": {
+        "factory": on_backbone(Localizer),
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "bounding_box_format": "rel_center_xywh",
+            "head": LocalizationHead(
+                CLASSES + 1, pooling="average", bounding_box_format="rel_center_xywh"
+            ),
+            "preprocessing": ResizeWithPad(32, 48),
+        },
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {
+            "backbone": [layers.Dense(2)],
+            "num_classes": [0, "3"],
+            "bounding_box_format": ["corners"],
+            "head": [LocalizationHead(CLASSES)],
+            "preprocessing": [layers.Rescaling(2.0)],
+        },
+        "invalid_inputs": {"x": {"images": IMAGES, "labels": LABELS}},
     },
     "RestoreDetections": {
         "factory": RestoreDetections,

@@ -1,0 +1,191 @@
+"""What the task models share: checked data, predictions of images of any size, files."""
+
+import functools
+
+import keras
+
+from keras_cvx import geometry
+from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
+from keras_cvx.models._any_size import any_size, preprocessed
+from keras_cvx.models._checks import (
+    check_image_shape,
+    check_images,
+    check_no_sample,
+    check_preprocessing,
+    check_weights,
+)
+
+
+class TaskModel(keras.Model):
+    """A functional model that is trained on what its graph gives, and predicts what people use.
+
+    Called directly it gives what the losses take. `predict`, `inference_model` and `export` go on
+    to `detections`. A subclass sets `bounding_box_format` and `preprocessing`; it has the methods
+    `detections`, `checked_truth` and `get_config`, and overrides `_required_strides` where a side
+    of the images must be a multiple of something.
+    """
+
+    # What `inference_model` has inside; when one is replaced, the model is made anew.
+    _inference_parts: tuple[str, ...] = ("preprocessing",)
+
+    @property
+    def _required_strides(self):
+        """Integers of the largest of which a side of the images must be a multiple."""
+        return (1,)
+
+    def __setattr__(self, name, value):
+        if name in self._inference_parts:
+            for model in ("inference_model", "_restoring_model"):
+                self.__dict__.pop(model, None)
+        if name == "preprocessing":
+            check_preprocessing(value, self.input_shape, self._required_strides)
+            # Past Keras' tracking: it is in no graph of training, and decides nothing for one.
+            return object.__setattr__(self, name, value)
+        return super().__setattr__(name, value)
+
+    @functools.cached_property
+    def inference_model(self):
+        """Functional model from images to detections, which shares this model's weights."""
+        name = f"{self.name}_inference"
+        if self.preprocessing is None:
+            return keras.Model(self.input, self.detections(self.output), name=name)
+        images = keras.Input(any_size(self.input_shape)[1:], dtype=self.input.dtype, name="images")
+        sample = self.preprocessing({"images": images}, training=False)
+        return keras.Model(images, self._restoring_model(sample), name=name)
+
+    @functools.cached_property
+    def _restoring_model(self):
+        """From preprocessed images, and how they were moved, to detections in the originals."""
+        record = {name: keras.Input((2,), dtype="float32", name=name) for name in geometry.FIELDS}
+        found = self.detections(self.output)
+        found = RestoreDetections(self.bounding_box_format)(found, record)
+        return keras.Model({"images": self.input, "geometry": record}, found, name="restoring")
+
+    def detections(self, predictions):
+        """Detections from what the model gives when it is called."""
+        raise NotImplementedError
+
+    def checked_truth(self, x, y):
+        """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
+        raise NotImplementedError
+
+    def call(self, inputs, training=None, mask=None):
+        check_no_sample(inputs)
+        check_image_shape(inputs.shape, self._required_strides)
+        return super().call(inputs, training=training, mask=mask)
+
+    def fit(self, x=None, y=None, *args, validation_data=None, class_weight=None, **kwargs):
+        """As `keras.Model.fit`, on images and the class' ground truth; arrays are checked first.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of images and ground truth.
+            y: Ground truth, as the class describes it.
+            *args: As Keras' `fit` takes them.
+            validation_data: Pair of images and ground truth, the same with weights, or a dataset.
+            class_weight: None: an image has no class of its own.
+            **kwargs: As Keras' `fit` takes them; `sample_weight` as the class describes it.
+
+        Returns:
+            The `History` of Keras.
+
+        Raises:
+            ValueError: If the arrays are not of this structure; if a label is out of range, or a
+                box is not finite, has its corners swapped or leaves its image; the message names
+                the image and the row.
+        """
+        if class_weight is not None:
+            raise ValueError(
+                "`class_weight` must be None: an image has no class of its own. Received: "
+                f"class_weight={class_weight!r}. To weight images, pass `sample_weight` (B,)."
+            )
+        y = self._checked(x, y)
+        self._check_weights(kwargs.get("sample_weight"))
+        if isinstance(validation_data, (tuple, list, dict)):
+            held_out, *rest = keras.utils.unpack_x_y_sample_weight(validation_data)
+            rest[0] = self._checked(held_out, rest[0])
+            self._check_weights(rest[1])
+            validation_data = (held_out, *rest)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.evaluate`, on what `fit` takes; it raises what `fit` raises.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            *args: As Keras' `evaluate` takes them.
+            **kwargs: As Keras' `evaluate` takes them.
+
+        Returns:
+            What Keras returns: the loss, then the metrics; by name, with `return_dict=True`.
+        """
+        y = self._checked(x, y)
+        self._check_weights(kwargs.get("sample_weight"))
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Detections as NumPy arrays; a `ValueError` for images of another shape than it takes.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also images of any
+                sizes: a list of arrays `(H, W, 3)` and paths of files, or ragged ones.
+            *args: As Keras' `predict` takes them.
+            **kwargs: As Keras' `predict` takes them.
+
+        Returns:
+            Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
+            `"num_detections"` `(B,)`; −1 in padded rows.
+        """
+        if self.preprocessing is not None:
+            sample = preprocessed(x, self.preprocessing, self.input)
+            if sample is not None:
+                return self._restoring_model.predict(sample, *args, **kwargs)
+        self._check_batch(x)
+        return self.inference_model.predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """As `predict`, on one batch of images `(B, H, W, 3)`."""
+        self._check_batch(x)
+        return self.inference_model.predict_on_batch(x)
+
+    def export(self, filepath, *args, **kwargs):
+        """Exports the inference graph, from images to detections.
+
+        Args:
+            filepath: Where to write.
+            *args: As Keras' `export` takes them.
+            **kwargs: As Keras' `export` takes them.
+        """
+        self.inference_model.export(filepath, *args, **kwargs)
+
+    def compile_from_config(self, config):
+        config = {k: keras.saving.deserialize_keras_object(v) for k, v in config.items()}
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(
+            **{
+                key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+                if isinstance(value, dict)
+                else value
+                for key, value in config.items()
+            }
+        )
+
+    def _checked(self, x, y):
+        """`y` as Keras takes it. A dataset is as its reader made it; arrays are looked at."""
+        check_no_sample(x)
+        check_images(x, self.input_shape, self._required_strides)
+        return self.checked_truth(x, y) if hasattr(x, "shape") else y
+
+    def _check_weights(self, sample_weight):
+        check_weights(sample_weight)
+
+    def _check_batch(self, x):
+        """Raises for what cannot be predicted; under JAX, Keras would not recover from it."""
+        if self.preprocessing is None:
+            check_images(x, self.input_shape, self._required_strides)
+        else:
+            check_images(x, any_size(self.input_shape))

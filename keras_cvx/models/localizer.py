@@ -1,0 +1,295 @@
+"""The assembled localizer: backbone, head, losses and decoding for one object an image."""
+
+import keras
+from keras import ops
+
+from keras_cvx import plugins
+from keras_cvx.layers.heads.localization import LocalizationHead
+from keras_cvx.layers.postprocessing.localization_decoding import LocalizationDecoding
+from keras_cvx.models._checks import (
+    agreeing_part,
+    check_agreement,
+    check_object_keys,
+    check_one_object,
+    check_registered,
+    check_weights,
+    checked_objects,
+    image_weights,
+)
+from keras_cvx.models._task_model import TaskModel
+from keras_cvx.ops.arguments import check_integers, shapes_agree
+from keras_cvx.ops.boxes import check_format
+
+_OUTPUTS = ("labels", "boxes")
+
+
+@plugins.register("Localizer", kind="model")
+class Localizer(TaskModel):
+    """Predicts the class and the box of the one object of an image, on any backbone.
+
+    Called directly it gives `{"labels": (B, C + 1), "boxes": (B, 4)}`, float32: probabilities, of
+    which the last is that of "no object", and a box that lies in the image. `predict`,
+    `inference_model` and `export` give detections, at most one an image.
+
+    `fit` and `evaluate` take ground truth `{"labels": (B,), "boxes": (B, 4)}`, integers and
+    boxes. An image without an object has the label −1 and a box of four −1: it teaches the class
+    output "no object" and counts in no box loss. One axis more, of size 1, is allowed:
+    `(B, 1)` and `(B, 1, 4)`, the rows of data for detectors. `sample_weight` is one number an
+    image, `(B,)`, or a dictionary `{"labels": (B,), "boxes": (B,)}`.
+
+    Args:
+        backbone: A functional `keras.Model` from images `(B, H, W, 3)`, which it gets as the
+            user has them, to a feature map of rank 4; of several outputs, the last is used.
+        num_classes: Positive integer C, "no object" not counted.
+        bounding_box_format: Format of ground truth and detections, as Keras names it.
+        head: A layer that is called on the feature map and the images and gives a dictionary of
+            `"labels"` `(B, C + 1)`, probabilities, and `"boxes"` `(B, 4)` in the model's format;
+            `LocalizationHead(C + 1, bounding_box_format=…)` if None.
+        preprocessing: A layer such as `ResizeWithPad(224, 224)` that makes images of the
+            backbone's size. Through it images of any size, and in lists files too, pass in
+            `predict`, `inference_model` and `export`, so that the detections are in each original
+            image, clipped to it. Training takes images that have passed through it. It can be
+            replaced. Files are read as RGB, their EXIF orientation applied; arrays in a list are
+            RGB.
+        **kwargs: As for every Keras model (`name`, `trainable`).
+
+    Attributes:
+        backbone: The backbone, as it was given.
+        head: The head's layer.
+        decoding: The `LocalizationDecoding` layer.
+        preprocessing: The layer through which images of any size pass, or None.
+        inference_model: Functional model from images to detections; it shares all weights.
+
+    Raises:
+        ValueError: If the backbone gives no feature map, an argument is out of its range, or the
+            class of a part is not registered.
+
+    Example:
+        ```python
+        backbone = keras.applications.MobileNetV2(include_top=False)
+        localizer = keras_cvx.models.Localizer(backbone, num_classes=10)
+        localizer.compile(optimizer=keras.optimizers.AdamW(1e-3))
+        localizer.fit(images, {"labels": labels, "boxes": boxes}, epochs=8)
+        localizer.predict(images)["boxes"]
+        ```
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        *,
+        bounding_box_format="xyxy",
+        head=None,
+        preprocessing=None,
+        **kwargs,
+    ):
+        check_integers(1, num_classes=num_classes)
+        check_format(bounding_box_format)
+        features = _feature_model(backbone)
+        if head is None:
+            head = LocalizationHead(
+                num_classes + 1, bounding_box_format=bounding_box_format, name="head"
+            )
+        check_registered(head, "head", "layer")
+        received = getattr(head, "num_classes", num_classes + 1)
+        if received != num_classes + 1:
+            raise ValueError(
+                f"`head` must have num_classes={num_classes + 1}, the {num_classes} of the "
+                f"localizer and one for no object. Received: head with num_classes={received}"
+            )
+        check_agreement(head, "head", owner="localizer", bounding_box_format=bounding_box_format)
+        images = backbone.inputs[0]
+        inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
+        outputs = _checked_outputs(head(features(inputs), inputs), num_classes)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        # Past Keras' tracking: layers behind the feature map would be weights without gradient.
+        object.__setattr__(self, "backbone", backbone)
+        self.num_classes = num_classes
+        self.bounding_box_format = bounding_box_format
+        self.head = head
+        self.preprocessing = preprocessing
+        self.decoding = LocalizationDecoding(name="decoding")
+
+    def detections(self, predictions):
+        """Detections from what the model gives when it is called.
+
+        Args:
+            predictions: Dictionary of `"labels"` `(B, C + 1)` and `"boxes"` `(B, 4)`.
+
+        Returns:
+            The dictionary that `keras_cvx.layers.LocalizationDecoding` describes.
+        """
+        return self.decoding(predictions)
+
+    def checked_truth(self, x, y):
+        """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
+        return checked_objects(x, y, self)
+
+    def compile(
+        self,
+        optimizer="adamw",
+        loss="auto",
+        *,
+        loss_weights=None,
+        metrics="auto",
+        weighted_metrics=None,
+        **kwargs,
+    ):
+        """Configures training, as `keras.Model.compile` does for two outputs.
+
+        Args:
+            optimizer: As Keras takes it.
+            loss: Dictionary from `"labels"` and `"boxes"` to losses as Keras takes them, or names
+                of plugins, which are made for this model's format; `"auto"` for
+                `{"labels": "sparse_categorical_crossentropy", "boxes": "GIoULoss"}`. The classes
+                are C + 1, "no object" the last. Whatever the box loss, images without an object
+                have a weight of 0 in it.
+            loss_weights: Dictionary of numbers by output, or None.
+            metrics: Dictionary from outputs to metrics or lists of them; `"auto"` for
+                `{"labels": "accuracy", "boxes": "BoxIoU"}`; None for none. A metric of boxes that
+                does not know padding, as `BoxIoU` does, belongs into `weighted_metrics`.
+            weighted_metrics: Likewise; there images without an object have a weight of 0 in those
+                of boxes.
+            **kwargs: As Keras' `compile` takes them.
+
+        Raises:
+            ValueError: If a loss or metric is of an unknown output, or of another box format than
+                the model.
+        """
+        if isinstance(loss, str) and loss == "auto":
+            loss = {"labels": "sparse_categorical_crossentropy", "boxes": "GIoULoss"}
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = {"labels": "accuracy", "boxes": "BoxIoU"}
+        super().compile(
+            optimizer=optimizer,
+            loss=self._parts(loss, "loss", "loss"),
+            loss_weights=_by_output(loss_weights, "loss_weights"),
+            metrics=self._parts(metrics, "metrics", "metric"),
+            weighted_metrics=self._parts(weighted_metrics, "weighted_metrics", "metric"),
+            **kwargs,
+        )
+
+    # What Keras' training loop calls.
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        y, weights = self._targets(y, sample_weight)
+        return super().compute_loss(x, y, y_pred, weights, training=training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y, weights = self._targets(y, sample_weight)
+        return super().compute_metrics(x, y, y_pred, weights)
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "bounding_box_format": self.bounding_box_format,
+            "head": keras.saving.serialize_keras_object(self.head),
+            "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    def _targets(self, y, sample_weight):
+        """What Keras' losses and metrics take: classes with "no object", boxes, their weights."""
+        labels, boxes = _unpacked(y)
+        present = labels >= 0
+        target = {
+            "labels": ops.where(present, labels, ops.full_like(labels, self.num_classes)),
+            # −1 whatever stood there: `BoxIoU` and the box losses know it for padding.
+            "boxes": ops.where(ops.expand_dims(present, -1), boxes, -ops.ones_like(boxes)),
+        }
+        if not isinstance(sample_weight, dict):
+            sample_weight = dict.fromkeys(_OUTPUTS, sample_weight)
+        weights = {name: image_weights(sample_weight.get(name)) for name in _OUTPUTS}
+        counted = ops.cast(present, "float32")
+        if weights["boxes"] is not None:
+            # A selection and no product, for an image without an object may weigh anything.
+            counted = ops.where(present, weights["boxes"], ops.zeros_like(counted))
+        return target, {**weights, "boxes": counted}
+
+    def _parts(self, parts, argument, kind):
+        """Losses or metrics by output; a plugin that is asked for by name gets the box format."""
+        if _by_output(parts, argument) is None:
+            return None
+        return {
+            name: [self._part(p, kind) for p in part]
+            if isinstance(part, (list, tuple))
+            else self._part(part, kind)
+            for name, part in parts.items()
+        }
+
+    def _part(self, part, kind):
+        settings = {"bounding_box_format": self.bounding_box_format}
+        if not isinstance(part, str):
+            check_agreement(part, kind, owner="localizer", **settings)
+            return part
+        ours = {p.name for p in plugins.registered() if p.kind == kind}
+        # Keras knows the others.
+        return (
+            agreeing_part(part, kind, **settings)
+            if f"keras_cvx>{part}" in ours or ">" in part
+            else part
+        )
+
+    def _check_weights(self, sample_weight):
+        for weights in (
+            sample_weight.values() if isinstance(sample_weight, dict) else [sample_weight]
+        ):
+            check_weights(weights)
+
+
+def _feature_model(backbone):
+    """The backbone, or the part of it that leads to its last output."""
+    inputs, outputs = (getattr(backbone, name, None) or [] for name in ("inputs", "outputs"))
+    if not isinstance(backbone, keras.Model) or len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise ValueError(
+            "`backbone` must be a functional or built sequential `keras.Model` with one input, a "
+            f"batch of images of rank 4. Received: {backbone!r}"
+        )
+    if len(outputs[-1].shape) != 4:
+        raise ValueError(
+            "`backbone` must give a feature map of rank 4 as its last output. Received: a backbone "
+            f"{backbone.name!r} whose output is of shape {tuple(outputs[-1].shape)}. Build it "
+            "without its top and its pooling: `include_top=False, pooling=None`."
+        )
+    if len(outputs) == 1 and outputs[0] is backbone.output:
+        return backbone
+    return keras.Model(inputs[0], outputs[-1], name="features")
+
+
+def _checked_outputs(outputs, num_classes):
+    shapes = {"labels": (None, num_classes + 1), "boxes": (None, 4)}
+    received = keras.tree.map_structure(lambda x: tuple(x.shape), outputs)
+    if (
+        not isinstance(outputs, dict)
+        or set(outputs) != set(shapes)
+        or not all(shapes_agree(outputs[name].shape, shape) for name, shape in shapes.items())
+    ):
+        raise ValueError(
+            f"`head` must give a dictionary of 'labels' (B, {num_classes + 1}), the last of them "
+            f"for no object, and 'boxes' (B, 4). Received: {received}"
+        )
+    return {name: outputs[name] for name in _OUTPUTS}
+
+
+def _by_output(parts, argument):
+    """`parts` if they are None, or a dictionary of outputs of this model."""
+    if parts is None:
+        return None
+    if not isinstance(parts, dict) or not set(parts) <= set(_OUTPUTS):
+        what = sorted(map(str, parts)) if isinstance(parts, dict) else repr(parts)
+        raise ValueError(
+            f"`{argument}` must be None or a dictionary with the keys 'labels' and 'boxes'. "
+            f"Received: {what}"
+        )
+    return parts
+
+
+def _unpacked(y):
+    """Int32 labels `(B,)` and float32 boxes `(B, 4)` of ground truth in a step of training."""
+    check_object_keys(y)
+    labels, boxes = (ops.convert_to_tensor(y[name]) for name in _OUTPUTS)
+    check_one_object(labels.shape, boxes.shape)
+    labels, boxes = ops.reshape(labels, (-1,)), ops.reshape(boxes, (-1, 4))
+    return ops.cast(labels, "int32"), ops.cast(boxes, "float32")
