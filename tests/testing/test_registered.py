@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor, InputNormalization, TokensToMap
+from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
 from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
@@ -114,6 +115,19 @@ def on_backbone(model):
         return model(backbone or make_backbone(), **kwargs)
 
     return make
+
+
+def make_dense(inputs, units):
+    dense = layers.Dense(units, activation="tanh")
+    dense.build((None, inputs))
+    return dense
+
+
+def make_head(activation="tanh"):
+    """A head with one vector of 4 and one of 3 numbers."""
+    vectors = [keras.Input((4,)), keras.Input((3,))]
+    x = layers.Concatenate()([layers.Dense(2)(vectors[0]), vectors[1]])
+    return keras.Model(vectors, layers.Dense(6, activation=activation)(x))
 
 
 def box_loss_case(loss, reduction):
@@ -290,6 +304,30 @@ CASES = {
             "data_format": ["channels_middle"],
         },
         "invalid_inputs": {"inputs": IMAGES[:, 0, :10].astype("float32")},
+    },
+    "CellwiseHead": {
+        "factory": lambda head=None, **kwargs: CellwiseHead(head or make_head(), **kwargs),
+        "init_kwargs": {"name": "cells"},
+        "inputs": (
+            [
+                RNG.normal(size=(BATCH, 7, 6, 4)).astype("float32"),
+                RNG.normal(size=(BATCH, 7, 6, 3)).astype("float32"),
+            ],
+        ),
+        "invalid": {"head": [layers.Dense(2), keras.Model()]},
+    },
+    "DenseConvolution": {
+        "factory": lambda dense=None, **kwargs: DenseConvolution(
+            dense or make_dense(48, 3), **kwargs
+        ),
+        "init_kwargs": {"height": 4, "width": 6},
+        "inputs": RNG.normal(size=(BATCH, 7, 6, 2)).astype("float32"),
+        "invalid": {
+            "dense": [layers.Conv2D(3, 1), layers.Dense(3)],
+            "height": [0, 2.0],
+            "width": [-1, True],
+        },
+        "invalid_inputs": {"maps": RNG.normal(size=(BATCH, 7, 6, 3)).astype("float32")},
     },
     "FeatureExtractor": {
         "factory": on_backbone(FeatureExtractor),
