@@ -42,7 +42,7 @@ from keras_cvx.metrics import (
     MeanAveragePrecision,
     SegmentationIoU,
 )
-from keras_cvx.models import GridDetector
+from keras_cvx.models import GridDetector, SlidingWindowDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
 
@@ -115,6 +115,12 @@ def on_backbone(model):
         return model(backbone or make_backbone(), **kwargs)
 
     return make
+
+
+def make_classifier():
+    inputs = keras.Input((12, 9, 3))
+    x = layers.Conv2D(4, 3, 3, activation="tanh")(layers.Rescaling(1 / 127.5, -1)(inputs))
+    return keras.Model(inputs, layers.Dense(CLASSES, "softmax")(layers.Flatten()(x)))
 
 
 def make_dense(inputs, units):
@@ -359,6 +365,32 @@ CASES = {
             "coding": ["no such coding"],
         },
         "invalid_inputs": {"height": IMAGES[:, :30].astype("float32")},
+    },
+    "SlidingWindowDetector": {
+        "factory": lambda classifier=None, **kwargs: SlidingWindowDetector(
+            classifier or make_classifier(), **kwargs
+        ),
+        "init_kwargs": {
+            "scales": [0.75, 0.5],
+            "method": "crops",
+            "strides": [6, 3],
+            "background_classes": [1],
+            "bounding_box_format": "rel_center_xywh",
+            "non_max_suppression": NonMaxSuppression(
+                0.25, 0.375, max_detections=6, bounding_box_format="rel_center_xywh"
+            ),
+        },
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {
+            "classifier": [layers.Dense(2), make_backbone()],
+            "scales": [[], [0.5, 0.0], "1"],
+            "method": ["patches"],
+            "strides": [0, [3], "8"],
+            "background_classes": [[3], [0, 1, 2]],
+            "bounding_box_format": ["corners"],
+        },
+        "invalid_inputs": {"images": IMAGES[:, :10].astype("float32")},
+        "skip": {"fit": "what is trained is the classifier"},
     },
     "GridDecoding": {
         "factory": GridDecoding,
