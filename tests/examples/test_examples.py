@@ -201,6 +201,34 @@ def test_localize_digit_has_its_boxes_around_the_digits():
         np.testing.assert_array_equal(cut, expected)
 
 
+def test_sliding_window(tmp_path, capsys):
+    from PIL import Image
+
+    # Both ways are compared inside; the figures are those of a classifier that has learnt little.
+    arguments = ["--crops", "1500", "--epochs", "3", "--scales", "0.7", "0.45"]
+    result = load("sliding_window").main([*arguments, "--output", str(tmp_path)])
+    assert 0 <= result["found"] <= 1
+    with Image.open(tmp_path / "sliding_window.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
+    assert f"The picture is {tmp_path / 'sliding_window.png'}" in capsys.readouterr().out
+
+
+def test_sliding_window_draws_its_digits_in_their_boxes():
+    example = load("sliding_window")
+    image, boxes, labels = example.scene(np.arange(100))
+    assert image.shape == (427, 640, 3)
+    assert set(labels) <= set(range(10))
+    rows, columns = np.nonzero((image != example.TEMPLE).any(-1))
+    inside = np.zeros(len(rows), bool)
+    for x0, y0, x1, y1 in boxes:
+        here = (rows >= y0 - 1) & (rows < y1 + 1) & (columns >= x0 - 1) & (columns < x1 + 1)
+        # Its height is 20 / 28 of the window's, and it is in the middle.
+        middle = (rows[here].min() + rows[here].max() + 1) / 2
+        assert abs(middle - (y0 + y1) / 2) < 0.12 * (y1 - y0)
+        inside |= here
+    assert inside.all()
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_tested(path):
     assert f"def test_{path.stem}(" in Path(__file__).read_text(encoding="utf-8")

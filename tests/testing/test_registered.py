@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor, InputNormalization, TokensToMap
+from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
 from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
@@ -44,7 +45,7 @@ from keras_cvx.metrics import (
     MeanAveragePrecision,
     SegmentationIoU,
 )
-from keras_cvx.models import GridDetector, Localizer
+from keras_cvx.models import GridDetector, Localizer, SlidingWindowDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
 
@@ -117,6 +118,25 @@ def on_backbone(model):
         return model(backbone or make_backbone(), **kwargs)
 
     return make
+
+
+def make_classifier():
+    inputs = keras.Input((12, 9, 3))
+    x = layers.Conv2D(4, 3, 3, activation="tanh")(layers.Rescaling(1 / 127.5, -1)(inputs))
+    return keras.Model(inputs, layers.Dense(CLASSES, "softmax")(layers.Flatten()(x)))
+
+
+def make_dense(inputs, units):
+    dense = layers.Dense(units, activation="tanh")
+    dense.build((None, inputs))
+    return dense
+
+
+def make_head(activation="tanh"):
+    """A head with one vector of 4 and one of 3 numbers."""
+    vectors = [keras.Input((4,)), keras.Input((3,))]
+    x = layers.Concatenate()([layers.Dense(2)(vectors[0]), vectors[1]])
+    return keras.Model(vectors, layers.Dense(6, activation=activation)(x))
 
 
 def box_loss_case(loss, reduction):
@@ -301,6 +321,30 @@ CASES = {
         },
         "invalid_inputs": {"inputs": IMAGES[:, 0, :10].astype("float32")},
     },
+    "CellwiseHead": {
+        "factory": lambda head=None, **kwargs: CellwiseHead(head or make_head(), **kwargs),
+        "init_kwargs": {"name": "cells"},
+        "inputs": (
+            [
+                RNG.normal(size=(BATCH, 7, 6, 4)).astype("float32"),
+                RNG.normal(size=(BATCH, 7, 6, 3)).astype("float32"),
+            ],
+        ),
+        "invalid": {"head": [layers.Dense(2), keras.Model()]},
+    },
+    "DenseConvolution": {
+        "factory": lambda dense=None, **kwargs: DenseConvolution(
+            dense or make_dense(48, 3), **kwargs
+        ),
+        "init_kwargs": {"height": 4, "width": 6},
+        "inputs": RNG.normal(size=(BATCH, 7, 6, 2)).astype("float32"),
+        "invalid": {
+            "dense": [layers.Conv2D(3, 1), layers.Dense(3)],
+            "height": [0, 2.0],
+            "width": [-1, True],
+        },
+        "invalid_inputs": {"maps": RNG.normal(size=(BATCH, 7, 6, 3)).astype("float32")},
+    },
     "FeatureExtractor": {
         "factory": on_backbone(FeatureExtractor),
         "init_kwargs": {"strides": [16, 8], "data_format": "channels_last"},
@@ -331,6 +375,32 @@ CASES = {
             "coding": ["no such coding"],
         },
         "invalid_inputs": {"height": IMAGES[:, :30].astype("float32")},
+    },
+    "SlidingWindowDetector": {
+        "factory": lambda classifier=None, **kwargs: SlidingWindowDetector(
+            classifier or make_classifier(), **kwargs
+        ),
+        "init_kwargs": {
+            "scales": [0.75, 0.5],
+            "method": "crops",
+            "strides": [6, 3],
+            "background_classes": [1],
+            "bounding_box_format": "rel_center_xywh",
+            "non_max_suppression": NonMaxSuppression(
+                0.25, 0.375, max_detections=6, bounding_box_format="rel_center_xywh"
+            ),
+        },
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {
+            "classifier": [layers.Dense(2), make_backbone()],
+            "scales": [[], [0.5, 0.0], "1"],
+            "method": ["patches"],
+            "strides": [0, [3], "8"],
+            "background_classes": [[3], [0, 1, 2]],
+            "bounding_box_format": ["corners"],
+        },
+        "invalid_inputs": {"images": IMAGES[:, :10].astype("float32")},
+        "skip": {"fit": "what is trained is the classifier"},
     },
     "GridDecoding": {
         "factory": GridDecoding,
