@@ -35,16 +35,16 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
 
     Raises:
         ValueError: If the name is unknown; the nearest are suggested. If the file of weights does
-            not exist or is of another model. If there is no normalisation for this number of
-            channels. If a model is given that is not of images, or ends in vectors while
-            `include_top` is False, or arguments beside it.
+            not exist or is of another model. If the shape is none of images, or there is no
+            normalisation for its number of channels. If a model is given that is not of images, or
+            ends in vectors while `include_top` is False, or arguments beside it.
 
     Example:
         >>> backbone = get("MobileNetV2", weights=None, input_shape=(64, 64, 3), alpha=0.35)
         >>> backbone.output.shape
         (None, 2, 2, 1280)
     """
-    if not isinstance(identifier, str):
+    if isinstance(identifier, keras.Model):
         _check_given(identifier, input_shape, include_top, kwargs)
         return identifier
     module = _module_of(identifier)
@@ -59,6 +59,11 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
         path, weights = _existing(weights), None
     if input_shape is None:
         input_shape = _default_shape(build, kwargs) if include_top else _any_size()
+    elif not isinstance(input_shape, (list, tuple)) or len(input_shape) != 3:
+        raise ValueError(
+            "`input_shape` must be a tuple of three: height, width and channels, or channels "
+            f"first. Received: input_shape={input_shape!r}"
+        )
     images = keras.Input(tuple(input_shape), name="images")
     mode = _mode(module)
     # Of channels first MobileNetV2 and V3 compare it with the tensor's on the wrong axes.
@@ -98,10 +103,10 @@ def _applications():
 
 def _module_of(name):
     known = _applications()
-    if name in known:
+    if isinstance(name, str) and name in known:
         return known[name]
     by_lower = {known_name.lower(): known_name for known_name in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(by_lower[x]) for x in near)}?" if near else ""
     raise ValueError(
         "`identifier` must be a model or the name of an image model in `keras.applications`. "
@@ -159,11 +164,11 @@ def _default_shape(build, kwargs):
 
 
 def _existing(weights):
-    path = os.fspath(weights)
+    path = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else ""
     if "://" not in path and not os.path.exists(path):
         raise ValueError(
             "`weights` must be 'imagenet', None, or the path of a file of weights. Received: "
-            f"weights={path!r}, which does not exist"
+            f"weights={weights!r}, which does not exist"
         )
     return path
 
@@ -180,11 +185,11 @@ def _load(model, path, name):
 
 
 def _check_given(model, input_shape, include_top, kwargs):
-    check_image_model(model)
+    check_image_model(model, "identifier")
     if input_shape is not None or kwargs:
         raise ValueError(
             "`input_shape` and options of the model go with a name of `keras.applications`, not "
             f"with a model. Received: {model.name!r}, input_shape={input_shape}, {sorted(kwargs)}"
         )
     if not include_top:
-        check_no_top(model)
+        check_no_top(model, "identifier")

@@ -3,11 +3,12 @@
 import keras
 
 
-def check_image_model(model):
+def check_image_model(model, argument="backbone"):
     """Raises unless a model's graph can be read and takes one batch of images.
 
     Args:
         model: Any object.
+        argument: String, the name by which the error calls it.
 
     Raises:
         ValueError: If it is no functional or built sequential `keras.Model`, or has another input
@@ -17,21 +18,22 @@ def check_image_model(model):
     readable = hasattr(model, "operations") or isinstance(model, keras.Sequential)
     if not isinstance(model, keras.Model) or not inputs or not readable:
         raise ValueError(
-            "`backbone` must be a functional or built sequential `keras.Model`, whose graph can be "
-            f"read. Received: {model!r}"
+            f"`{argument}` must be a functional or built sequential `keras.Model`, whose graph can "
+            f"be read. Received: {model!r}"
         )
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(
-            "`backbone` must have one input, a batch of images of rank 4. "
+            f"`{argument}` must have one input, a batch of images of rank 4. "
             f"Received: inputs of shapes {[x.shape for x in inputs]}"
         )
 
 
-def check_no_top(model):
+def check_no_top(model, argument="backbone"):
     """Raises if a model ends in vectors where a backbone is wanted, which ends in feature maps.
 
     Args:
         model: A functional or built sequential `keras.Model`.
+        argument: String, the name by which the error calls it.
 
     Raises:
         ValueError: If every output is of rank 2 or less.
@@ -43,7 +45,7 @@ def check_no_top(model):
     shapes = [x.shape for x in model.outputs]
     if all(len(shape) <= 2 for shape in shapes):
         raise ValueError(
-            "`backbone` must end in feature maps: a model with its classification top, or a "
+            f"`{argument}` must end in feature maps: a model with its classification top, or a "
             f"pooling, has been given where a backbone is wanted. Received: {model.name!r} with "
             f"outputs of shapes {shapes}. Build it with `include_top=False` and without `pooling`."
         )

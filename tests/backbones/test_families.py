@@ -77,6 +77,7 @@ KERAS_CV = {
 
 VISION = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "image_shape": IMAGE}
 KERAS_HUB = {
+    "CLIPVisionEncoder": ({**VISION, "patch_size": 16, "intermediate_dim": 8}, {1, 16}),
     "CSPNetBackbone": (
         {"stem_filters": 8, "stem_kernel_size": 3, "stem_strides": 1,
          "stackwise_depth": [1, 1, 1, 1, 1], "stackwise_strides": [2] * 5,
@@ -124,6 +125,18 @@ KERAS_HUB = {
          "depthwise_stride": 2, "depthwise_residual": False, "last_layer_filter": 8,
          "squeeze_and_excite": 0.5},
         PYRAMID,
+    ),
+    "MobileNetV5Backbone": (
+        {"stackwise_block_types": [["er"], ["uir"]], "stackwise_num_blocks": [1, 1],
+         "stackwise_num_filters": [[8], [16]], "stackwise_strides": [[2], [2]],
+         "stackwise_act_layers": [["relu"], ["relu"]], "stackwise_exp_ratios": [[2.0], [2.0]],
+         "stackwise_se_ratios": [[0.0], [0.0]], "stackwise_dw_kernel_sizes": [[0], [5]],
+         "stackwise_dw_start_kernel_sizes": [[0], [0]], "stackwise_dw_end_kernel_sizes": [[0], [0]],
+         "stackwise_exp_kernel_sizes": [[3], [0]], "stackwise_pw_kernel_sizes": [[1], [0]],
+         "stackwise_num_heads": [[0], [0]], "stackwise_key_dims": [[0], [0]],
+         "stackwise_value_dims": [[0], [0]], "stackwise_kv_strides": [[0], [0]],
+         "stackwise_use_cpe": [[False], [False]], "num_features": 16, "image_shape": IMAGE},
+        {1, 2, 4, 8},
     ),
     "ResNetBackbone": (
         {"input_conv_filters": [8], "input_conv_kernel_sizes": [7],

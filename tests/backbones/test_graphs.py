@@ -143,6 +143,22 @@ def test_statistics_inside_move_as_in_the_model(arguments):
     assert np.any(means[0]) or arguments
 
 
+def test_frozen_layers_stay_frozen(tmp_path):
+    """Also where they are frozen after the extractor is built, and in a saved and loaded one."""
+    inner = stage(4)
+    model = in_functional(inner, 32)
+    extractor = FeatureExtractor(model, [2, 8])
+    assert len(extractor.trainable_weights) == 8
+    inner.trainable = False
+    assert len(extractor.trainable_weights) == 2
+    mean = ops.convert_to_numpy(inner.get_layer("b").moving_mean)
+    extractor(images(2, 32, 32, 3), training=True)
+    np.testing.assert_array_equal(ops.convert_to_numpy(inner.get_layer("b").moving_mean), mean)
+    assert len(FeatureExtractor(model, [2]).trainable_weights) == 0
+    extractor.save(tmp_path / "taps.keras")
+    assert len(keras.saving.load_model(tmp_path / "taps.keras").trainable_weights) == 2
+
+
 def test_nested_model_that_is_used_twice():
     inner = keras.Sequential(
         [keras.Input((None, None, 3)), layers.Conv2D(3, 3, 2, padding="same"), layers.ReLU()],
