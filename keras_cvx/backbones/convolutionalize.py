@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_cvx.backbones.checks import check_image_model
 from keras_cvx.backbones.graphs import is_graph
 from keras_cvx.backbones.steps import trace_steps
 from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution
@@ -141,26 +142,17 @@ def check_classifier(classifier):
     Raises:
         ValueError: If it is no functional or built sequential `keras.Model`, or another one.
     """
-    if not isinstance(classifier, keras.Model) or not getattr(classifier, "inputs", None):
+    check_image_model(classifier, "classifier")
+    [images], outputs = classifier.inputs, classifier.outputs
+    if len(outputs) != 1 or sum(side != 1 for side in outputs[0].shape[1:]) > 1:
         raise ValueError(
-            "`classifier` must be a functional or built sequential `keras.Model`. "
-            f"Received: {classifier!r}"
+            "`classifier` must have one output, one vector of scores for an image. "
+            f"Received: outputs of shapes {[x.shape for x in outputs]}"
         )
-    inputs, outputs = ([x.shape for x in xs] for xs in (classifier.inputs, classifier.outputs))
-    if len(inputs) != 1 or len(inputs[0]) != 4 or len(outputs) != 1:
-        raise ValueError(
-            "`classifier` must have one input, a batch of images of rank 4, and one output. "
-            f"Received: inputs of shapes {inputs}, outputs of shapes {outputs}"
-        )
-    if sum(side != 1 for side in outputs[0][1:]) > 1:
-        raise ValueError(
-            "`classifier` must give one vector of scores for an image. "
-            f"Received: an output of shape {outputs[0]}"
-        )
-    if None in inputs[0][1:]:
+    if None in images.shape[1:]:
         raise ValueError(
             "`classifier` must take images of a fixed size, that of the windows. Received: one "
-            f"with the input shape {inputs[0]}. Give it the size that it was trained on, as "
+            f"with the input shape {images.shape}. Give it the size that it was trained on, as "
             "`keras.Sequential([keras.Input((64, 64, 3)), classifier])`."
         )
 
