@@ -40,8 +40,8 @@ def scenes_with_one_digit(count, split):
 
 
 # %%
-# The training sees every scene a little larger, and elsewhere, each time. The layer moves the boxes
-# with their images; it takes them as rows, of which there may be several in an image.
+# The training sees another part of every scene, in other colours, each time. The layer moves the
+# boxes with their images; it takes them as rows, of which there may be several in an image.
 
 
 class Batches(keras.utils.PyDataset):
@@ -50,7 +50,7 @@ class Batches(keras.utils.PyDataset):
         self.images, self.truth, self.batch_size = images, truth, batch_size
         self.rng = np.random.default_rng(seed)
         self.crop = cvx.layers.RandomCropAndResize(
-            SIZE, SIZE, scale=(0.7, 1.0), aspect_ratio=(0.9, 1.1), min_visible=0.5,
+            SIZE, SIZE, scale=(0.5, 1.0), aspect_ratio=(0.8, 1.25), min_visible=0.5,
             bounding_box_format="xyxy", seed=seed,
         )  # fmt: skip
         self.on_epoch_end()
@@ -62,8 +62,10 @@ class Batches(keras.utils.PyDataset):
         chosen = self.order[index * self.batch_size :][: self.batch_size]
         rows = {key: value[chosen, None] for key, value in self.truth.items()}
         sample = self.crop({"images": self.images[chosen], "bounding_boxes": rows})
+        images = sample["images"][..., self.rng.permutation(3)]
+        images = np.where(self.rng.random((len(images), 1, 1, 1)) < 0.5, 255 - images, images)
         boxes = sample["bounding_boxes"]
-        return sample["images"], {key: boxes[key][:, 0] for key in ("labels", "boxes")}
+        return images, {key: boxes[key][:, 0] for key in ("labels", "boxes")}
 
     def on_epoch_end(self):
         self.order = self.rng.permutation(len(self.images))
@@ -141,9 +143,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=3000, help="training scenes")
     parser.add_argument("--test-scenes", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=23)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--output", type=Path, default=Path("localize_digit_output"))
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
 

@@ -164,7 +164,8 @@ def test_exported(trained, data, tmp_path):
     import tensorflow as tf
 
     trained[0].export(tmp_path / "exported", format="tf_saved_model", verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "exported")).serve(data[0][:8].astype("float32"))
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    served = exported.serve(data[0][:8].astype("float32"))
     assert_same(as_numpy(served), trained[0].predict(data[0][:8], verbose=0))
 
 

@@ -451,7 +451,6 @@ CASES = {
         "factory": LocalizationHead,
         "init_kwargs": {
             "num_classes": CLASSES,
-            "pooling": "average",
             "bounding_box_format": "center_xywh",
             "data_format": "channels_last",
         },
@@ -463,7 +462,6 @@ CASES = {
         "differentiable": (True, False),
         "invalid": {
             "num_classes": [0, 2.0, True],
-            "pooling": ["max", None],
             "bounding_box_format": ["corners"],
             "data_format": ["channels_middle"],
         },
@@ -478,7 +476,7 @@ CASES = {
             "num_classes": CLASSES,
             "bounding_box_format": "rel_center_xywh",
             "head": LocalizationHead(
-                CLASSES + 1, pooling="average", bounding_box_format="rel_center_xywh"
+                CLASSES + 1, bounding_box_format="rel_center_xywh", name="edges"
             ),
             "preprocessing": ResizeWithPad(32, 48),
         },

@@ -8,30 +8,29 @@ from keras_cvx.ops.arguments import check_integers, checked_data_format
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.grids import cell_centers
 
-_POOLINGS = ("attention", "average")
-# In cells from where the network looks; two cells wide and high, at first.
+# In cells from a cell's centre: at first, each cell takes its neighbours' centres for the edges.
 _EDGES = (-1.0, -1.0, 1.0, 1.0)
-# Edges move slower than attention. At its pace, boxes that miss their object grow until they meet
-# it, to the whole image, before the network has learnt to look; there, IoU hardly has a slope.
+# The cells' guesses move slower than attention. At its pace, boxes that miss their object grow
+# until they meet it, to the whole image, before the network has learnt to look; there, IoU hardly
+# has a slope.
 _PACE = 0.1
 
 
 @plugins.register("LocalizationHead", kind="layer")
 class LocalizationHead(keras.layers.Layer):
-    """Pools a feature map to one vector, and predicts a class and a box from it.
+    """Finds the four edges of an image's one object in a feature map, and reads its class there.
 
-    The mean over all cells, `pooling="average"`, hides where in the image a feature was.
-    `"attention"` is a weighted mean: every cell has a logit, and the weights are their softmax.
-    The mean of the cells' places under the same weights is where the network looks, and the box
-    is predicted relative to it, its edges in cells. The box loss thus teaches the head where the
-    object is, and the class is read there.
+    The mean over all cells, as global pooling takes it, hides where in the image a feature was.
+    Here each edge is a weighted mean of its own: every cell guesses where the edge is, relative to
+    itself, and the weights of the cells are a softmax of their logits for this edge. The loss of
+    the box thus teaches the head where to look. The class is read from the features under the mean
+    of the four weights, into which its loss sends no gradient.
 
     Whatever the logits, the box lies in the image and its corners are in order: edges are sorted
     and clipped. The gradient passes the clipping, so that a box as large as the image can shrink.
 
     Args:
         num_classes: Positive integer C.
-        pooling: `"attention"` or `"average"`.
         bounding_box_format: Format of the boxes, as Keras names it. One in pixels needs `images`.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
         **kwargs: As for every Keras layer (`name`, `dtype`).
@@ -57,29 +56,25 @@ class LocalizationHead(keras.layers.Layer):
         ((2, 10), (2, 4))
 
     Reference:
-        Levine et al. 2016, End-to-End Training of Deep Visuomotor Policies, section 5.1, for the
-        expected place under a softmax over cells.
+        Sun et al. 2018, Integral Human Pose Regression, equation 3, for a place that is the mean
+        under a softmax over cells.
     """
 
     def __init__(
         self,
         num_classes,
         *,
-        pooling="attention",
         bounding_box_format="xyxy",
         data_format=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_integers(1, num_classes=num_classes)
-        if pooling not in _POOLINGS:
-            raise ValueError(f"`pooling` must be one of {_POOLINGS}. Received: pooling={pooling!r}")
         self.num_classes = num_classes
-        self.pooling = pooling
         self.bounding_box_format = check_format(bounding_box_format)
         self.data_format = checked_data_format(data_format)
         # float32 whatever the policy: half precision cannot place a corner in a large image.
-        self._attention = layers.Dense(1, dtype="float32") if pooling == "attention" else None
+        self._attention = layers.Dense(4, dtype="float32")
         self._classes = layers.Dense(num_classes, activation="softmax", dtype="float32")
         self._edges = layers.Dense(4, dtype="float32")
 
@@ -87,8 +82,7 @@ class LocalizationHead(keras.layers.Layer):
         self._check(inputs_shape, images_shape)
         channels = inputs_shape[1 if self.data_format == "channels_first" else 3]
         for layer in (self._attention, self._classes, self._edges):
-            if layer is not None:
-                layer.build((None, channels))
+            layer.build((None, channels))
         self.built = True
 
     def call(self, inputs, images=None):
@@ -98,20 +92,18 @@ class LocalizationHead(keras.layers.Layer):
         # The tensor's own shape where it is static, so that the cells are constants.
         height, width, channels = ops.shape(inputs)[1:]
         features = ops.cast(ops.reshape(inputs, (-1, height * width, channels)), "float32")
-        cells = ops.cast(ops.stack([width, height]), "float32")
-        centers = cell_centers(height, width, 1)[:, :2] / cells  # (H·W, 2), fractions of the image
-        if self._attention is None:
-            pooled = ops.mean(features, axis=1)
-            place = ops.mean(centers, axis=0)
-        else:
-            logits = self._attention(features)  # (B, H·W, 1)
-            # A softmax; that of Keras warns of a map of one cell.
-            weights = ops.exp(logits - ops.logsumexp(logits, axis=1, keepdims=True))
-            pooled = ops.sum(weights * features, axis=1)
-            place = ops.sum(weights * centers, axis=1)
-        edges = ops.convert_to_tensor(_EDGES) + _PACE * self._edges(pooled)
-        corners = [place + edges[:, i : i + 2] / cells for i in (0, 2)]
+        logits = self._attention(features)  # (B, H·W, 4)
+        # A softmax; that of Keras warns of a map of one cell.
+        weights = ops.exp(logits - ops.logsumexp(logits, axis=1, keepdims=True))
+        centers = ops.tile(cell_centers(height, width, 1)[:, :2], (1, 2))  # (H·W, 4), in cells
+        guesses = centers + ops.convert_to_tensor(_EDGES) + _PACE * self._edges(features)
+        extent = ops.cast(ops.stack([width, height, width, height]), "float32")
+        edges = ops.sum(weights * guesses, axis=1) / extent  # (B, 4), fractions of the image
+        corners = edges[:, :2], edges[:, 2:]
         boxes = _in_unit_square(ops.minimum(*corners), ops.maximum(*corners))
+        # The class looks where the box has taught it to look, and draws attention nowhere else.
+        seen = ops.stop_gradient(ops.mean(weights, axis=-1, keepdims=True))
+        pooled = ops.sum(seen * features, axis=1)
         size = (None, None) if images is None else ops.shape(images)[self._spatial]
         boxes = convert(boxes, "rel_xyxy", self.bounding_box_format, height=size[0], width=size[1])
         return {"labels": self._classes(pooled), "boxes": boxes}
@@ -128,7 +120,6 @@ class LocalizationHead(keras.layers.Layer):
         config = super().get_config()
         config.update(
             num_classes=self.num_classes,
-            pooling=self.pooling,
             bounding_box_format=self.bounding_box_format,
             data_format=self.data_format,
         )

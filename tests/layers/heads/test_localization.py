@@ -31,48 +31,44 @@ def make(scale=1.0, seed=0, **options):
 
 
 def slowly(head, features):
-    """By loops over the cells: labels, and boxes as fractions, before they are clipped."""
-    weights = head.get_weights()
-    if head.pooling == "attention":
-        attention, bias, *weights = weights
-    class_kernel, class_bias, edge_kernel, edge_bias = weights
+    """By loops over cells and edges: labels, and boxes as fractions, before they are clipped."""
+    attention, bias, class_kernel, class_bias, edge_kernel, edge_bias = head.get_weights()
     height, width = features.shape[1:3]
     labels, boxes = [], []
     for image in features.astype("float64"):
         cells = [(row, column) for row in range(height) for column in range(width)]
-        logits = [0.0] * len(cells)
-        if head.pooling == "attention":
-            logits = [float((image[cell] @ attention + bias)[0]) for cell in cells]
-        shares = np.exp(np.array(logits) - max(logits))
-        shares /= shares.sum()
-        pooled, x, y = 0.0, 0.0, 0.0
-        for share, (row, column) in zip(shares, cells, strict=True):
-            pooled = pooled + share * image[row, column]
-            x, y = x + share * (column + 0.5), y + share * (row + 0.5)
+        edges, pooled = [], 0.0
+        for edge in range(4):
+            logits = np.array([image[cell] @ attention[:, edge] + bias[edge] for cell in cells])
+            shares = np.exp(logits - logits.max())
+            place = 0.0
+            for share, cell in zip(shares / shares.sum(), cells, strict=True):
+                along = cell[1 - edge % 2] + 0.5 + (-1 if edge < 2 else 1)
+                guess = along + 0.1 * (image[cell] @ edge_kernel[:, edge] + edge_bias[edge])
+                place += share * guess / (height if edge % 2 else width)
+                pooled = pooled + share * image[cell] / 4
+            edges.append(place)
         scores = np.exp(pooled @ class_kernel + class_bias)
         labels.append(scores / scores.sum())
-        left, top, right, bottom = [-1, -1, 1, 1] + 0.1 * (pooled @ edge_kernel + edge_bias)
-        xs, ys = sorted([x + left, x + right]), sorted([y + top, y + bottom])
-        boxes.append([xs[0] / width, ys[0] / height, xs[1] / width, ys[1] / height])
+        (left, right), (top, bottom) = sorted(edges[::2]), sorted(edges[1::2])
+        boxes.append([left, top, right, bottom])
     return np.array(labels), np.array(boxes)
 
 
-@pytest.mark.parametrize("pooling", ["attention", "average"])
-def test_empty_batch(pooling):
-    outputs = make(pooling=pooling)(FEATURES[:0])
+def test_empty_batch():
+    outputs = make()(FEATURES[:0])
     assert outputs["labels"].shape == (0, 3)
     assert outputs["boxes"].shape == (0, 4)
 
 
-@pytest.mark.parametrize("pooling", ["attention", "average"])
 @pytest.mark.parametrize("scale", [0.5, 3.0])
-def test_is_the_loop_over_the_cells(pooling, scale):
-    head = make(scale, pooling=pooling)
+def test_is_the_loop_over_the_cells(scale):
+    head = make(scale)
     found = as_numpy(head(FEATURES))
     labels, boxes = slowly(head, FEATURES)
     np.testing.assert_allclose(found["labels"], labels, atol=1e-5)
     np.testing.assert_allclose(found["boxes"], np.clip(boxes, 0, 1), atol=1e-5)
-    assert (boxes[:, 2:] - boxes[:, :2]).min() > 0.05
+    assert (boxes[:, 2:] - boxes[:, :2]).min() > 0.01
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 1), (1, 4)])
@@ -83,7 +79,7 @@ def test_looks_where_the_bright_cell_is(row, column):
     features[0, row, column] = 1.0
     head(features, IMAGES[:1])
     head.set_weights(
-        [np.full(w.shape, 20.0 if w.shape == (4, 1) else 0.0) for w in head.get_weights()]
+        [np.full(w.shape, 20.0 if i == 0 else 0.0) for i, w in enumerate(head.get_weights())]
     )
     found = as_numpy(head(features, IMAGES[:1]))
     edges = np.array([column - 0.5, row - 0.5, column + 1.5, row + 1.5]) * [64 / 5, 16, 64 / 5, 16]
@@ -92,29 +88,31 @@ def test_looks_where_the_bright_cell_is(row, column):
     np.testing.assert_array_equal(found["labels"], [[0.5, 0.5]])
 
 
-def test_average_pooling_does_not_know_the_place():
-    head = make(pooling="average")
-    moved = as_numpy(head(np.roll(FEATURES, (1, 2), (1, 2))))
-    for key, value in as_numpy(head(FEATURES)).items():
-        np.testing.assert_allclose(moved[key], value, atol=1e-5)
-    attention = make()
-    assert np.abs(
-        as_numpy(attention(np.roll(FEATURES, (1, 2), (1, 2))))["boxes"]
-        - as_numpy(attention(FEATURES))["boxes"]
-    ).max() > 0.05  # fmt: skip
+def test_each_edge_has_cells_of_its_own():
+    """A channel that marks an edge's cell moves that edge, and no other."""
+    head = LocalizationHead(2, bounding_box_format="rel_xyxy")
+    features = np.zeros((1, 3, 5, 4), "float32")
+    for channel, cell in enumerate([(2, 1), (1, 3), (0, 4), (2, 0)]):
+        features[0, *cell, channel] = 20.0
+    head(features)
+    head.set_weights(
+        [np.eye(4) if i == 0 else np.zeros(w.shape) for i, w in enumerate(head.get_weights())]
+    )
+    # One cell to the left of column 1, above row 1, to the right of column 4, below row 2.
+    expected = np.clip([0.5 / 5, 0.5 / 3, 5.5 / 5, 3.5 / 3], 0, 1)
+    np.testing.assert_allclose(as_numpy(head(features))["boxes"], [expected], atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
 @given(scale=st.sampled_from([0.0, 1e-30, 1.0, 30.0, 1e4, 1e18, 1e35]), seed=st.integers(0, 99))
 def test_boxes_stay_in_the_image_and_in_order(scale, seed):
-    for pooling in ("attention", "average"):
-        found = as_numpy(make(scale, seed, pooling=pooling)(FEATURES))
-        boxes = found["boxes"]
-        assert np.isfinite(boxes).all()
-        assert (boxes >= 0).all()
-        assert (boxes <= 1).all()
-        assert (boxes[:, :2] <= boxes[:, 2:]).all()
-        np.testing.assert_allclose(found["labels"].sum(-1), 1.0, atol=1e-5)
+    found = as_numpy(make(scale, seed)(FEATURES))
+    boxes = found["boxes"]
+    assert np.isfinite(boxes).all()
+    assert (boxes >= 0).all()
+    assert (boxes <= 1).all()
+    assert (boxes[:, :2] <= boxes[:, 2:]).all()
+    np.testing.assert_allclose(found["labels"].sum(-1), 1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("box_format", FORMATS)
@@ -201,7 +199,6 @@ def test_half_precision_policies_cost_only_the_features(policy):
     ("options", "message"),
     [
         ({"num_classes": 0}, "`num_classes` must be an integer of at least 1"),
-        ({"pooling": "max"}, r"`pooling` must be one of .*'attention'.*Received: pooling='max'"),
         ({"bounding_box_format": "corners"}, "`bounding_box_format` must be one of"),
         ({"data_format": "channels"}, "`data_format` must be"),
     ],
