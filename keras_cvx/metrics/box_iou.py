@@ -71,6 +71,7 @@ class BoxIoU(keras.metrics.Metric):
         y_pred: Float tensor of boxes of the same shape, or a dictionary of `"boxes"` and, if
             `class_aware`, `"labels"`: integers like those of `y_true`, or scores of C classes
             (probabilities or logits) `(B, C)` or `(B, N, C)`, of which the highest is the class.
+            Detections of one object an image, boxes `(B, 1, 4)` beside truth `(B, 4)`, will do.
         sample_weight: None, or a float tensor `(B)` or `(B, N)`.
 
     Returns:
@@ -127,6 +128,9 @@ class BoxIoU(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         truth_boxes, truth_labels = self._unpack(y_true, "y_true")
         boxes, labels = self._unpack(y_pred, "y_pred")
+        if len(boxes.shape) == len(truth_boxes.shape) + 1 and boxes.shape[1] == 1:
+            boxes = boxes[:, 0]
+            labels = labels if labels is None else ops.convert_to_tensor(labels)[:, 0]
         if not shapes_agree(truth_boxes.shape, boxes.shape):
             raise ValueError(
                 "`y_pred` must hold as many boxes as `y_true`. Received: boxes "

@@ -78,7 +78,8 @@ class TaskModel(keras.Model):
         """As `keras.Model.fit`, on images and the class' ground truth; arrays are checked first.
 
         Args:
-            x: Images `(B, H, W, 3)`, or a dataset of images and ground truth.
+            x: Images `(B, H, W, 3)`, or a dataset of images and ground truth, whose values are
+                taken as they are.
             y: Ground truth, as the class describes it.
             *args: As Keras' `fit` takes them.
             validation_data: Pair of images and ground truth, the same with weights, or a dataset.

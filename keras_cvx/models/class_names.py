@@ -31,6 +31,10 @@ def decode_predictions(predictions, names, top=5):
     check_integers(1, top=top)
     if isinstance(names, keras.Model):
         names = _names_of(names)
+    if isinstance(names, str):
+        raise ValueError(
+            f"`names` must be a list of names, or a classifier. Received: names={names!r}"
+        )
     scores = np.asarray(ops.convert_to_numpy(predictions))
     if scores.ndim != 2 or scores.shape[1] != len(names):
         raise ValueError(

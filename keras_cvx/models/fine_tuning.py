@@ -46,8 +46,10 @@ def fine_tune(
         learning_rate: Of the second phase: a positive number, or a schedule of Keras.
         directory: A folder, where the state is kept after each epoch, or None. The same call
             after an interruption, or in a new process, goes on where the last finished epoch
-            ended; after the end it restores the result. To begin anew, give another folder.
-        callbacks: As `fit` takes them; they see both phases, one `fit` each.
+            ended; after the end it restores the result and trains nothing. Data and batch size are
+            not compared with those of the earlier call. To begin anew, give another folder.
+        callbacks: As `fit` takes them; they see both phases, one `fit` each, and begin anew after
+            an interruption.
         **kwargs: As `fit` takes them, `validation_data` and `batch_size` for instance.
 
     Returns:
@@ -87,6 +89,9 @@ def fine_tune(
             "unfreeze_from": first,
             "learning_rate": keras.saving.serialize_keras_object(learning_rate),
             "optimizer": optimizer["class_name"],
+            **{
+                name: _described(compiled.get(name)) for name in ("loss", "loss_weights", "metrics")
+            },
             # No names: Keras counts them up within a process.
             "weights": [list(weight.shape) for weight in model.weights],
         }
@@ -99,7 +104,12 @@ def fine_tune(
         _freeze(backbone, layers, frozen)
         model.compile(optimizer=keras.saving.deserialize_keras_object(config), **compiled)
         state = None if directory is None else Path(directory) / phase
-        fit = {**kwargs, "callbacks": callbacks, "initial_epoch": start, "epochs": end}
+        fit = {
+            **kwargs,
+            "callbacks": keras.tree.flatten(callbacks or []),
+            "initial_epoch": start,
+            "epochs": end,
+        }
         _fit(model, x, y, records, state, fit)
     return _joined_history(model, records, all_epochs)
 
@@ -114,7 +124,7 @@ def _fit(model, x, y, records, state, arguments):
                 file.write(json.dumps([epoch, records[epoch]]) + "\n")
 
     log = keras.callbacks.LambdaCallback(on_epoch_end=note)
-    arguments = {**arguments, "callbacks": [*(arguments["callbacks"] or []), log]}
+    arguments = {**arguments, "callbacks": [*arguments["callbacks"], log]}
     if state is None:
         model.fit(x, y, **arguments)
         return
@@ -188,10 +198,12 @@ def _backbone_of(model, backbone):
         backbone = nested.get(backbone, backbone)
     used = {id(weight) for weight in model.weights}
     # Some of its layers may lie behind the last feature map that the model takes.
-    if not isinstance(backbone, keras.Model) or used.isdisjoint(map(id, backbone.weights)):
+    known = isinstance(backbone, keras.Model) and backbone is not model
+    if not known or used.isdisjoint(map(id, backbone.weights)):
         raise ValueError(
-            "`backbone` must be a `keras.Model` whose layers the model uses, or the name of a "
-            f"model within it, which are {sorted(nested)}. Received: backbone={backbone!r}"
+            "`backbone` must be a `keras.Model` whose layers the model uses, and not the model "
+            f"itself, or the name of a model within it, of which there are {sorted(nested)}. "
+            f"Received: backbone={backbone!r}. Pass the model that the top was put on."
         )
     return backbone
 
@@ -205,6 +217,17 @@ def _compile_arguments(model):
         name: keras.saving.deserialize_keras_object(value)
         for name, value in model.get_compile_config().items()
     }
+
+
+def _described(part):
+    """A loss, a metric or a structure of them as JSON can hold it, without names counted up."""
+    if isinstance(part, dict):
+        return {str(name): _described(x) for name, x in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [_described(x) for x in part]
+    if part is None or isinstance(part, (str, int, float)):
+        return part
+    return getattr(part, "__name__", type(part).__name__)
 
 
 def _at_learning_rate(optimizer, learning_rate):
@@ -255,6 +278,8 @@ def _check_ready(model):
 
 def _check_same_plan(directory, plan):
     """Raises if the folder holds the state of another call; else notes whose state it holds."""
+    if directory.is_file():
+        raise ValueError(f"`directory` must be a folder. Received: the file {str(directory)!r}")
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "plan.json"
     if not path.exists():

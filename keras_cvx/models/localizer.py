@@ -101,7 +101,14 @@ class Localizer(TaskModel):
         check_agreement(head, "head", owner="localizer", bounding_box_format=bounding_box_format)
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
-        outputs = _checked_outputs(head(features(inputs), inputs), num_classes)
+        try:
+            outputs = head(features(inputs), inputs)
+        except TypeError as error:
+            raise ValueError(
+                "`head` must be a layer that is called on a feature map and the images. "
+                f"Received: {head!r}, which is not: {error}"
+            ) from error
+        outputs = _checked_outputs(outputs, num_classes)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         # Past Keras' tracking: layers behind the feature map would be weights without gradient.
         object.__setattr__(self, "backbone", backbone)
@@ -223,6 +230,12 @@ class Localizer(TaskModel):
         settings = {"bounding_box_format": self.bounding_box_format}
         if not isinstance(part, str):
             check_agreement(part, kind, owner="localizer", **settings)
+            if getattr(part, "class_aware", False):
+                raise ValueError(
+                    f"A {kind} of one output must not be class-aware, for it sees no classes. "
+                    f"Received: {part!r}. Update it with ground truth and the detections of "
+                    "`predict` instead."
+                )
             return part
         ours = {p.name for p in plugins.registered() if p.kind == kind}
         # Keras knows the others.

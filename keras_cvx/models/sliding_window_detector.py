@@ -99,6 +99,11 @@ class SlidingWindowDetector(keras.Model):
         check_format(bounding_box_format)
         if method not in METHODS:
             raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
+        if not isinstance(background_classes, (list, tuple, set, np.ndarray)):
+            raise ValueError(
+                "`background_classes` must be a list of class ids. "
+                f"Received: background_classes={background_classes!r}"
+            )
         scales = _checked_scales(scales)
         super().__init__(**kwargs)
         self.autocast = False
@@ -106,7 +111,7 @@ class SlidingWindowDetector(keras.Model):
         self.scales = scales
         self.method = method
         self.strides = strides
-        self.background_classes = list(background_classes)
+        self.background_classes = np.asarray(list(background_classes)).tolist()
         self.bounding_box_format = bounding_box_format
         self._channels_first = keras.config.image_data_format() == "channels_first"
         shape = classifier.inputs[0].shape
@@ -120,7 +125,11 @@ class SlidingWindowDetector(keras.Model):
         )
         self._strides = _checked_strides(strides)
         if method == "convolutional" or strides is None:
-            self._slide_over(convolutionalize(classifier))
+            try:
+                network = convolutionalize(classifier)
+            except ValueError as error:
+                raise ValueError(f"{error}. Or pass method='crops' and `strides`.") from error
+            self._slide_over(network)
         # All weights are there.
         self.built = True
 
@@ -179,6 +188,9 @@ class SlidingWindowDetector(keras.Model):
     def predict(self, x, *args, **kwargs):
         """Detections as NumPy arrays.
 
+        For each size of images a model is compiled, which takes longer than to run it; the last 16
+        are kept. Pad photographs of many sizes to few of them.
+
         Args:
             x: Images `(B, H, W, channels)`; a list of images of any sizes, arrays `(H, W,
                 channels)` and paths of files; or a dataset of batches, alone or before their truth.
@@ -212,6 +224,20 @@ class SlidingWindowDetector(keras.Model):
         raise NotImplementedError(
             "A `SlidingWindowDetector` is not trained itself: call `fit` of its `classifier`, on "
             f"images of {self._window[0]} × {self._window[1]} pixels"
+        )
+
+    def compile(self, *args, **kwargs):
+        """Raises `NotImplementedError`: metrics are updated with the detections of `predict`."""
+        raise NotImplementedError(
+            "A `SlidingWindowDetector` is not trained and so not compiled: compile its "
+            "`classifier`. To score detections, update a metric with those of `predict`."
+        )
+
+    def export(self, *args, **kwargs):
+        """Raises `NotImplementedError`: the inference model of one size of images is exported."""
+        raise NotImplementedError(
+            "A `SlidingWindowDetector` takes images of any size, and a graph those of one: call "
+            "`inference_model(height, width).export(...)`"
         )
 
     def compute_output_spec(self, images, training=None):
@@ -314,6 +340,7 @@ class SlidingWindowDetector(keras.Model):
 
 
 def _checked_scales(scales):
+    scales = scales.tolist() if isinstance(scales, np.ndarray) else scales
     scales = list(scales) if isinstance(scales, (list, tuple)) else [scales]
     for scale in scales:
         check_numbers(scales=scale)

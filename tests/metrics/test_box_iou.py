@@ -293,3 +293,12 @@ BOXES, LABELS = np.ones((2, 4), "float32"), np.ones(2, "int32")
 def test_bad_input(y_true, y_pred, sample_weight, message):
     with pytest.raises(ValueError, match=message):
         BoxIoU(threshold=0.5, class_aware=True).update_state(y_true, y_pred, sample_weight)
+
+
+@pytest.mark.parametrize("class_aware", [False, True])
+def test_detections_of_one_object(class_aware):
+    truth = {"boxes": [[0.0, 0.0, 4.0, 2.0]] * 2, "labels": [1, 0]}
+    found = {"boxes": [[[0.0, 0.0, 4.0, 1.5]]] * 2, "labels": [[1]] * 2}
+    metric = BoxIoU(threshold=0.5, class_aware=class_aware)
+    metric.update_state(truth, found)
+    assert float(metric.result()) == (0.5 if class_aware else 1.0)

@@ -58,6 +58,7 @@ def test_names_from_a_saved_model(tmp_path):
     [
         (np.zeros((2, 3)), NAMES, 5, r"`predictions` must be \(B, 4\).*shape \(2, 3\)"),
         (np.zeros(4), NAMES, 5, r"`predictions` must be \(B, 4\).*shape \(4,\)"),
+        (np.zeros((2, 4)), "abcd", 5, "`names` must be a list of names, or a classifier"),
         (np.zeros((2, 4)), NAMES, 0, "`top` must be an integer of at least 1"),
         (np.zeros((2, 4)), keras.Sequential([keras.Input((4,))], name="bare"), 5,
          "`names` must be a list of names, or a model with .*model 'bare', which has 0"),

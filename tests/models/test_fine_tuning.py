@@ -324,7 +324,7 @@ def test_task_model(data, tmp_path):
         ({"unfreeze_from": None}, "`unfreeze_from` must be an integer"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
         ({"learning_rate": "slow"}, "`learning_rate` must be a finite number"),
-        ({"backbone": "bass"}, r"`backbone` must be .*which are \['base'\]. Received: .*'bass'"),
+        ({"backbone": "bass"}, r"`backbone` must be .*there are \['base'\]. Received: .*'bass'"),
         ({"backbone": make_backbone()}, "`backbone` must be a `keras.Model` whose layers the mod"),
     ],
 )
@@ -340,6 +340,10 @@ def test_bad_models(data):
     model = make_classifier(make_backbone())
     with pytest.raises(ValueError, match="`backbone` must be a"):
         fine_tune(model, *data, **QUIET)
+    with pytest.raises(
+        ValueError, match=r"not the model itself.*the model that the top was put on"
+    ):
+        fine_tune(model, *data, backbone=model, **QUIET)
     uncompiled = keras.Model(model.input, model.output)
     with pytest.raises(ValueError, match=r"`model` must be a .* that is built and compiled"):
         fine_tune(uncompiled, *data, backbone=model, **QUIET)
@@ -348,8 +352,9 @@ def test_bad_models(data):
 
 
 def test_a_folder_of_another_call(data, tmp_path):
-    def run(**settings):
+    def run(loss="sparse_categorical_crossentropy", metrics=None, **settings):
         model = make_classifier(make_backbone(), as_layer=True)
+        model.compile("adam", loss, metrics=metrics)
         fine_tune(model, *data, directory=tmp_path, **QUIET, **settings)
 
     run(epochs=(1, 0))
@@ -357,6 +362,24 @@ def test_a_folder_of_another_call(data, tmp_path):
         ({"epochs": (1, 1)}, "epochs"),
         ({"epochs": (1, 0), "unfreeze_from": 1}, "unfreeze_from"),
         ({"epochs": (1, 0), "learning_rate": 0.5}, "learning_rate"),
+        ({"epochs": (1, 0), "loss": keras.losses.Poisson()}, "loss"),
+        ({"epochs": (1, 0), "metrics": ["accuracy"]}, "metrics"),
     ]:
         with pytest.raises(ValueError, match=f"`directory` must be .* begun with other {name}"):
             run(**settings)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="`directory` must be a folder"):
+        fine_tune(
+            make_classifier(make_backbone(), as_layer=True),
+            *data,
+            directory=tmp_path / "file",
+            **QUIET,
+        )
+
+
+def test_one_callback(data):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    model = make_classifier(make_backbone(), as_layer=True)
+    fine_tune(model, *data, epochs=(1, 1), callbacks=callback, **QUIET)
+    assert seen == [0, 1]

@@ -456,6 +456,8 @@ def test_parts_that_disagree_are_refused():
         localizer.compile(loss={"boxes": keras_cvx.losses.GIoULoss()})
     with pytest.raises(ValueError, match="`metric` must have the localizer's bounding_box_format"):
         localizer.compile(metrics={"boxes": ["mae", keras_cvx.metrics.BoxIoU()]})
+    with pytest.raises(ValueError, match="`head` must be a layer that is called on a feature map"):
+        Localizer(make_backbone(), CLASSES, head=layers.Dense(4))
     head = LocalizationHead(CLASSES)
     with pytest.raises(ValueError, match="`head` must have num_classes=4, the 3 of the localizer"):
         Localizer(make_backbone(), CLASSES, head=head)
@@ -583,3 +585,16 @@ def test_images_that_are_refused(trained):
     message = r"`x` must be images of shape \(B, 32, 32, 3\).*`keras_cvx.layers.ResizeWithPad"
     with pytest.raises(ValueError, match=message):
         trained[0].predict(np.zeros((2, 32, 40, 3)))
+
+
+def test_localization_accuracy_of_the_right_class(trained, data):
+    """Of one output it sees no classes; of detections it does."""
+    images, truth = data
+    metric = keras_cvx.metrics.BoxIoU(threshold=0.5, class_aware=True)
+    with pytest.raises(ValueError, match="must not be class-aware"):
+        Localizer(make_backbone(), CLASSES).compile(metrics={"boxes": metric})
+    localizer, _ = trained
+    metric.update_state(truth, localizer.predict(images, verbose=0))
+    overlaps = keras_cvx.metrics.BoxIoU(threshold=0.5)
+    overlaps.update_state(truth, localizer.predict(images, verbose=0))
+    assert 0.5 < float(metric.result()) <= float(overlaps.result())

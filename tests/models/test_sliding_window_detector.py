@@ -1,5 +1,7 @@
 """Windows, classified one by one and suppressed by a plain loop, are what the detector gives."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -241,6 +243,10 @@ def test_weights_are_the_classifiers():
     np.testing.assert_allclose(after, expected, atol=1e-4)
     with pytest.raises(NotImplementedError, match="`fit` of its `classifier`, on images of 12 × 9"):
         detector.fit(images, images)
+    with pytest.raises(NotImplementedError, match="compile its `classifier`"):
+        detector.compile("adam")
+    with pytest.raises(NotImplementedError, match=r"`inference_model\(height, width\).export"):
+        detector.export("folder")
 
 
 def test_saved_and_loaded(tmp_path):
@@ -308,6 +314,7 @@ def test_crops_of_what_cannot_be_convolutional():
         ({"strides": 2}, "`strides` must be multiples of the classifier's own, 2 down and 4 acr"),
         ({"background_classes": [4]}, "`background_classes` must be ids of the classifier's 4"),
         ({"background_classes": [0, 1, 2, 3]}, r"`background_classes` .* leave one of objects"),
+        ({"background_classes": 3}, "`background_classes` must be a list of class ids"),
         ({"background_classes": [-1]}, "`background_classes` must be an integer of at least 0"),
         ({"bounding_box_format": "corners"}, "`bounding_box_format` must be one of"),
         ({"non_max_suppression": "no such layer"}, "no such layer"),
@@ -347,3 +354,25 @@ def test_wrong_images(images, message):
     if not isinstance(images, keras.KerasTensor):
         with pytest.raises(ValueError, match=message):
             detector.predict(images, verbose=0)
+
+
+def test_settings_as_arrays():
+    detector = SlidingWindowDetector(
+        make_classifier(), np.linspace(1, 0.5, 2), background_classes=np.array([3])
+    )
+    assert (detector.scales, detector.background_classes) == ([1.0, 0.5], [3])
+    json.dumps(detector.get_config())
+
+
+def test_what_cannot_be_made_convolutional_can_be_cropped():
+    inputs = keras.Input((12, 9, 3))
+    x = layers.Reshape((12 * 9 * 3,))(inputs)
+    classifier = keras.Model(inputs, layers.Dense(4, activation="softmax")(x))
+    for method in ("convolutional", "crops"):
+        with pytest.raises(ValueError, match="Or pass method='crops' and `strides`"):
+            SlidingWindowDetector(classifier, method=method)
+    images = np.random.default_rng(0).uniform(0, 1, (1, 14, 13, 3)).astype("float32")
+    detector = SlidingWindowDetector(classifier, method="crops", strides=2)
+    found = rows_of(detector.predict(images, verbose=0))
+    expected = one_by_one(classifier, images[0], [1.0], (2, 2))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
