@@ -27,7 +27,8 @@ class ClassNames(keras.layers.Layer):
             scores.
 
     Example:
-        >>> ClassNames(["cat", "dog"])(keras.ops.array([[0.25, 0.75]])).tolist()
+        >>> scores = ClassNames(["cat", "dog"])(keras.ops.array([[0.25, 0.75]]))
+        >>> keras.ops.convert_to_numpy(scores).tolist()
         [[0.25, 0.75]]
     """
 
