@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.losses.segmentation_loss import SegmentationLoss, flat_pixels, probabilities
+from keras_cvx.ops.arguments import check_axis
 from keras_cvx.ops.distance import signed_distance
 
 
@@ -34,7 +35,8 @@ class BoundaryLoss(SegmentationLoss):
     on.
 
     Args:
-        from_logits: Whether `y_pred` is of logits; else of probabilities.
+        from_logits: Whether `y_pred` is of logits; else of probabilities. Logits taken for
+            probabilities raise no error: the loss then falls without end as they grow.
         axis: The axis of classes.
         reduction: As for every Keras loss.
         name: As for every Keras loss.
@@ -60,6 +62,7 @@ class BoundaryLoss(SegmentationLoss):
     default_name = "boundary_loss"
 
     def call(self, y_true, y_pred, mask=None):
+        check_axis(self.axis, y_pred, "y_pred")
         sides = list(y_pred.shape)
         del sides[self.axis]
         if len(sides) != 3 or None in sides[1:]:

@@ -1,6 +1,7 @@
 """Losses of paired boxes: one minus their overlap, in the four variants of `elementwise_iou`."""
 
 import math
+from numbers import Real
 
 import keras
 from keras import ops
@@ -9,7 +10,7 @@ from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_boxes, shapes_agree
 from keras_cvx.ops.boxes import check_format, corners
 from keras_cvx.ops.ground_truth import present_rows, row_weights
-from keras_cvx.ops.iou import elementwise_iou
+from keras_cvx.ops.iou import elementwise_iou, nan_unless_finite
 
 # Of centres in anchor sides, and of logarithms of sides: no area overflows float32 within them.
 _LIMITS = (2.0**60, 2.0**60, 40.0, 40.0)
@@ -50,19 +51,14 @@ def box_overlap_loss(
         )
     if box_variance is not None:
         sides = (_beside_unit_anchor(x, box_variance) for x in (y_true, y_pred))
-        return _unless_nan(1.0 - elementwise_iou(*sides, variant=variant), y_true, y_pred)
+        loss = 1.0 - elementwise_iou(*sides, variant=variant)
+        return nan_unless_finite(loss, y_true, y_pred)
     present = present_rows(y_true)
     # Nothing of a padded row may reach a gradient.
     y_true, y_pred = (ops.where(present[..., None], x, ops.zeros_like(x)) for x in (y_true, y_pred))
-    y_true, y_pred = (corners(x, bounding_box_format) for x in (y_true, y_pred))
-    loss = _unless_nan(1.0 - elementwise_iou(y_true, y_pred, variant=variant), y_true, y_pred)
+    sides = (corners(x, bounding_box_format) for x in (y_true, y_pred))
+    loss = nan_unless_finite(1.0 - elementwise_iou(*sides, variant=variant), y_true, y_pred)
     return ops.where(present, loss, ops.zeros_like(loss))
-
-
-def _unless_nan(loss, *boxes):
-    """The loss, but NaN where a box is: an overlap of 0 would hide that training has diverged."""
-    nan = ops.any(ops.isnan(ops.concatenate(boxes, axis=-1)), axis=-1)
-    return ops.where(nan, ops.full_like(loss, float("nan")), loss)
 
 
 def _beside_unit_anchor(offsets, variance):
@@ -101,7 +97,7 @@ class _BoxOverlapLoss(keras.losses.Loss):
         weights = row_weights(present, sample_weight)
         if self.reduction in ("sum_over_batch_size", "mean"):
             # Keras divides by the number of all rows; with this it is that of the present ones.
-            weights = ops.divide_no_nan(weights, ops.mean(ops.cast(present, "float32")))
+            weights = ops.divide_no_nan(weights, _share(present, y_pred))
         return super().__call__(y_true, y_pred, sample_weight=weights)
 
     def call(self, y_true, y_pred):
@@ -119,12 +115,26 @@ class _BoxOverlapLoss(keras.losses.Loss):
         return config
 
 
+class _Unmasked(keras.losses.Loss):
+    """Its first argument; 0 where Keras' mask of the second, which only Keras knows, is false."""
+
+    def call(self, y_true, y_pred):
+        return y_true
+
+
+def _share(present, y_pred):
+    """The share of present rows among those that Keras' mask of the predictions leaves."""
+    unmasked = _Unmasked(reduction="none", dtype="float32")
+    present, rows = (ops.sum(unmasked(x, y_pred)) for x in (present, ops.ones_like(present)))
+    return ops.divide_no_nan(present, rows)
+
+
 def _check_variance(variance):
     """`box_variance` as it was given, if it can be one."""
     if variance is None:
         return None
-    numbers = isinstance(variance, (list, tuple)) and len(variance) == 4
-    if not numbers or not all(isinstance(x, (int, float)) and 0 < x < math.inf for x in variance):
+    four = isinstance(variance, (list, tuple)) and len(variance) == 4
+    if not four or not all(isinstance(x, Real) and 0 < float(x) < math.inf for x in variance):
         raise ValueError(
             "`box_variance` must be None or four positive numbers, as the detector's label encoder "
             f"has them. Received: box_variance={variance!r}"
@@ -141,7 +151,8 @@ class IoULoss(_BoxOverlapLoss):
     gradients are finite for boxes without area too.
 
     A row of `y_true` of four −1 is padding: it adds nothing to the loss, and the means are those
-    over the other rows. `sample_weight` `(B,)` weighs samples, `(B, N)` boxes.
+    over the other rows. Rows that Keras' mask of `y_pred` leaves out count nowhere either.
+    `sample_weight` `(B,)` weighs samples, `(B, N)` boxes.
 
     In relative formats the sides of the image count as equally long. IoU and GIoU are the same
     for that; DIoU and CIoU, which know distances and aspect ratios, are those of the boxes on an
@@ -170,7 +181,8 @@ class IoULoss(_BoxOverlapLoss):
         name: As for every Keras loss.
 
     Call arguments:
-        y_true: Float tensor `(B, ..., 4)` of finite numbers. NaN makes the loss NaN.
+        y_true: Float tensor `(B, ..., 4)` of finite numbers. NaN or an infinity makes the loss
+            NaN.
         y_pred: Float tensor of the same shape.
 
     Raises:

@@ -1,11 +1,13 @@
 """The focal Tversky loss."""
 
 import math
+from numbers import Real
 
 from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
+from keras_cvx.ops._quotients import SMALLEST, quotient
 
 
 def focal_tversky(y_true, y_pred, *, alpha=0.7, beta=0.3, gamma=4 / 3):
@@ -28,9 +30,11 @@ def focal_tversky(y_true, y_pred, *, alpha=0.7, beta=0.3, gamma=4 / 3):
     )  # (B, C)
     # The quotient of the mistakes: 1 minus that of the hits would cancel. A power below 1 has no
     # finite slope at 0. NaN is not 0, and stays.
-    none = wrong <= 0
-    share = ops.where(none, 1.0, wrong) / ops.where(none, 1.0, hit + wrong)
-    return ops.mean(ops.where(none, 0.0, share ** (1.0 / gamma)), axis=-1)
+    whole = hit + wrong
+    empty = whole < SMALLEST
+    share = quotient(ops.where(empty, 0.0, wrong), ops.where(empty, 1.0, whole))
+    none = share < SMALLEST
+    return ops.mean(ops.where(none, 0.0, ops.where(none, 1.0, share) ** (1.0 / gamma)), axis=-1)
 
 
 @plugins.register("FocalTversky", kind="loss")
@@ -41,7 +45,8 @@ class FocalTversky(SegmentationLoss):
     of each class, without its epsilon.
 
     Args:
-        from_logits: Whether `y_pred` is of logits; else of probabilities.
+        from_logits: Whether `y_pred` is of logits; else of probabilities. Logits taken for
+            probabilities raise no error: the loss is a number without meaning, often in `[0, 1]`.
         alpha: Float, at least 0: the weight of missed pixels.
         beta: Float, at least 0: the weight of pixels found wrongly.
         gamma: Float of at least 1.
@@ -79,7 +84,8 @@ class FocalTversky(SegmentationLoss):
     ):
         super().__init__(from_logits, axis=axis, reduction=reduction, name=name)
         for argument, value, least in (("alpha", alpha, 0), ("beta", beta, 0), ("gamma", gamma, 1)):
-            if not isinstance(value, (int, float)) or not least <= value < math.inf:
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not (number and least <= value < math.inf):
                 raise ValueError(
                     f"`{argument}` must be a finite number of at least {least}. "
                     f"Received: {argument}={value!r}"

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
+from keras_cvx.ops._quotients import SMALLEST, quotient
 
 
 def generalized_dice(y_true, y_pred):
@@ -27,8 +28,9 @@ def generalized_dice(y_true, y_pred):
     # 1 minus twice the hits would cancel.
     apart = ops.sum(y_true * (1.0 - y_pred) + y_pred * (1.0 - y_true), axis=1)
     # NaN is not empty, and stays.
-    empty = whole <= 0
-    return ops.where(empty, 0.0, ops.sum(weights * apart, axis=1) / ops.where(empty, 1.0, whole))
+    empty = whole < SMALLEST
+    apart = ops.where(empty, 0.0, ops.sum(weights * apart, axis=1))
+    return quotient(apart, ops.where(empty, 1.0, whole))
 
 
 @plugins.register("GeneralizedDice", kind="loss")
@@ -39,7 +41,8 @@ class GeneralizedDice(SegmentationLoss):
     the others, as in the code of the paper's authors, so that finding it wrongly costs something.
 
     Args:
-        from_logits: Whether `y_pred` is of logits; else of probabilities.
+        from_logits: Whether `y_pred` is of logits; else of probabilities. Logits taken for
+            probabilities raise no error: the loss is no Dice, and leaves `[0, 1]`.
         axis: The axis of classes.
         reduction: As for every Keras loss.
         name: As for every Keras loss.

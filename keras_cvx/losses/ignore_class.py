@@ -5,8 +5,13 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.losses.segmentation_loss import SegmentationLoss, check_image_weights
-from keras_cvx.ops.arguments import ignored_ids, shapes_agree
-from keras_cvx.ops.masks import kept_pixels
+from keras_cvx.ops.arguments import (
+    check_axis,
+    checked_axis,
+    ignored_ids,
+    shapes_agree,
+)
+from keras_cvx.ops.masks import kept_pixels, weights_of_pixels
 
 
 @plugins.register("IgnoreClass", kind="loss")
@@ -18,9 +23,10 @@ class IgnoreClass(keras.losses.Loss):
     others, and the mask itself, as floats, where there is one class.
 
     A loss with a value for each pixel, such as a cross-entropy, becomes its mean over the pixels
-    that are kept. Other losses get truth and predictions that are 0 in the pixels that are not: of
-    Dice, Tversky and whatever else is made of sums of products, they are gone. They have no
-    gradient. If no pixel of what a value stands for is kept, it is 0.
+    that are kept; `sample_weight` `(B,)` then weighs images, `(B, H, W)` pixels. Other losses get
+    truth and predictions that are 0 in the pixels that are not: of Dice, Tversky and whatever else
+    is made of sums of products, they are gone. They have no gradient. If no pixel of what a value
+    stands for is kept, it is 0.
 
     Args:
         loss: A Keras loss, the name of its class, in Keras or among the plugins, or its
@@ -48,22 +54,49 @@ class IgnoreClass(keras.losses.Loss):
 
     def __init__(self, loss, ignore_class=255, *, axis=-1, name="ignore_class"):
         loss = _made(loss)
-        if type(axis) is not int:
-            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
+        if getattr(loss, "ignore_class", None) is not None:
+            raise ValueError(
+                "`loss` must ignore no class itself, for its ignored pixels would count as without "
+                f"cost. Received: {type(loss).__name__} with ignore_class={loss.ignore_class!r}. "
+                "Give all ids to `IgnoreClass`."
+            )
         super().__init__(name=name, reduction=loss.reduction, dtype="float32")
         self.loss = loss
         self._ignored = ignored_ids(ignore_class)
         self.ignore_class = ignore_class
-        self.axis = axis
+        self.axis = checked_axis(axis)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
+        y_true = ops.convert_to_tensor(y_true, dtype="float32")
+        y_pred = ops.convert_to_tensor(y_pred)
+        check_axis(self.axis, y_pred, "y_pred")
+        weighted = sample_weight is not None or self.reduction == "mean_with_sample_weight"
         if isinstance(self.loss, SegmentationLoss):
             check_image_weights(sample_weight)
+        elif weighted and self._is_of_pixels(y_pred.shape):
+            sample_weight = self._weights(self._ids(y_true, y_pred), sample_weight)
         return super().__call__(y_true, y_pred, sample_weight=sample_weight)
 
     def call(self, y_true, y_pred):
+        y_true, classes = self._ids(y_true, y_pred), y_pred.shape[self.axis]
+        kept = kept_pixels(y_true, self._ignored)
+        y_true = ops.where(kept, y_true, 0.0)
+        if isinstance(self.loss, SegmentationLoss):
+            values = self.loss.call(y_true, y_pred, mask=kept)
+            return self._of_regions(values, kept)
+        spread = ops.expand_dims(kept, self.axis)
+        if self._is_of_pixels(y_pred.shape):
+            # The same for every class: harmless as logits and as probabilities, also to a gradient.
+            y_pred = ops.where(spread, y_pred, 1.0 / max(classes, 2))
+            values = self.loss.call(self._truth(y_true, classes), y_pred)
+            return self._mean_of_kept(ops.where(kept, values, 0.0), kept)
+        truth = ops.where(spread, self._truth(y_true, classes), 0.0)
+        return self._of_regions(self.loss.call(truth, ops.where(spread, y_pred, 0.0)), kept)
+
+    def _ids(self, y_true, y_pred):
+        """The ids as `(B, H, W)`."""
         pixels = list(y_pred.shape)
-        classes = pixels.pop(self.axis)
+        del pixels[self.axis]
         if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
             y_true = ops.squeeze(y_true, axis=-1)
         if not shapes_agree(y_true.shape, tuple(pixels)):
@@ -72,19 +105,7 @@ class IgnoreClass(keras.losses.Loss):
                 f"Received: shapes {tuple(y_true.shape)} and {tuple(y_pred.shape)}, classes on "
                 f"axis {self.axis}"
             )
-        kept = kept_pixels(y_true, self._ignored)
-        y_true = ops.where(kept, y_true, 0.0)
-        if isinstance(self.loss, SegmentationLoss):
-            values = self.loss.call(y_true, y_pred, mask=kept)
-            return self._of_regions(values, kept)
-        spread = ops.expand_dims(kept, self.axis)
-        if self._is_of_pixels(y_true, y_pred):
-            # The same for every class: harmless as logits and as probabilities, also to a gradient.
-            y_pred = ops.where(spread, y_pred, 1.0 / max(classes, 2))
-            values = self.loss.call(self._truth(y_true, classes), y_pred)
-            return self._mean_of_kept(ops.where(kept, values, 0.0), kept)
-        truth = ops.where(spread, self._truth(y_true, classes), 0.0)
-        return self._of_regions(self.loss.call(truth, ops.where(spread, y_pred, 0.0)), kept)
+        return y_true
 
     def get_config(self):
         return {
@@ -106,19 +127,27 @@ class IgnoreClass(keras.losses.Loss):
             return ops.expand_dims(y_true, self.axis)
         return ops.one_hot(ops.cast(y_true, "int32"), classes, axis=self.axis, dtype="float32")
 
-    def _is_of_pixels(self, y_true, y_pred):
+    def _is_of_pixels(self, shape):
         """Whether the loss has a value for each pixel; tried on two images of two pixels a side."""
-        rank = len(y_true.shape)
-        classes = y_pred.shape[self.axis]
-        shape = [2] * rank
-        shape.insert(self.axis % (rank + 1), classes)
-        truth = self._truth(ops.zeros((2,) * rank), classes)
-        values = self.loss.call(truth, ops.full(shape, 0.5, dtype="float32"))
+        small = [2] * len(shape)
+        small[self.axis] = shape[self.axis]
+        rank = len(shape) - 1
+        truth = self._truth(ops.zeros((2,) * rank), shape[self.axis])
+        values = self.loss.call(truth, ops.full(small, 0.5, dtype="float32"))
         return len(values.shape) == rank
+
+    def _weights(self, ids, weights):
+        """Weights of the pixels of a loss of pixels."""
+        if weights is not None:
+            weights = weights_of_pixels(weights, ids)
+        if self.reduction != "mean_with_sample_weight":
+            return weights
+        # Keras divides by their sum, in which ignored pixels have no part.
+        return ops.where(kept_pixels(ids, self._ignored), 1.0 if weights is None else weights, 0.0)
 
     def _mean_of_kept(self, values, kept):
         """Values whose mean over all pixels is their mean over those that are kept."""
-        if self.reduction in (None, "none", "sum"):
+        if self.reduction not in ("sum_over_batch_size", "mean"):
             return values
         kept = ops.cast(kept, "float32")
         total, number = ops.sum(ops.ones_like(kept)), ops.sum(kept)

@@ -71,7 +71,9 @@ class LovaszSoftmax(SegmentationLoss):
     Where the probabilities are 0 and 1 it is exactly 1 minus the mean IoU.
 
     Args:
-        from_logits: Whether `y_pred` is of logits; else of probabilities.
+        from_logits: Whether `y_pred` is of logits; else of probabilities. Logits taken for
+            probabilities raise no error: the exact loss exceeds 1, the other is near 0, since
+            errors above 1 count as none.
         per_image: Whether IoU is of each image, as in a challenge that scores images one by one,
             or of the whole batch, as in the metric of a data set.
         classes: Which classes have a part in the mean: `"present"`, those in the truth; `"all"`; or
@@ -128,6 +130,11 @@ class LovaszSoftmax(SegmentationLoss):
         self.exact = exact
 
     def of_pixels(self, y_true, y_pred, mask):
+        if self.classes not in ("present", "all") and max(self.classes) >= y_pred.shape[-1]:
+            raise ValueError(
+                f"`classes` must be ids of the {y_pred.shape[-1]} classes of `y_pred`. Received: "
+                f"classes={self.classes!r}"
+            )
         return lovasz_softmax(
             y_true, y_pred, per_image=self.per_image, classes=self.classes, exact=self.exact
         )
@@ -151,6 +158,7 @@ class LovaszHinge(SegmentationLoss):
     Call arguments:
         y_true: Tensor `(B, H, W)` or `(B, H, W, 1)` of 0 and 1.
         y_pred: Float tensor `(B, H, W, 1)`, logits: positive where the foreground is found.
+            Probabilities raise no error, but cost up to 1 even where they are right.
 
     Raises:
         ValueError: If an argument is out of its range, or the shapes do not go together.

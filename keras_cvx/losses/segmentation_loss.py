@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_cvx.ops.arguments import shapes_agree
+from keras_cvx.ops.arguments import check_axis, checked_axis, shapes_agree
 
 
 def flat_pixels(y_true, y_pred, axis, mask=None):
@@ -23,6 +23,7 @@ def flat_pixels(y_true, y_pred, axis, mask=None):
         ValueError: If the shapes do not go together.
     """
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    check_axis(axis, y_pred, "y_pred")
     y_pred = ops.moveaxis(ops.cast(y_pred, "float32"), axis, -1)
     classes, pixels = y_pred.shape[-1], y_pred.shape[:-1]
     dense = ops.moveaxis(y_true, axis, -1) if len(y_true.shape) == len(y_pred.shape) else None
@@ -39,7 +40,7 @@ def flat_pixels(y_true, y_pred, axis, mask=None):
             )
         truth = ops.expand_dims(y_true, -1)
         if classes > 1:
-            truth = ops.cast(truth, "int32") == ops.arange(classes)
+            truth = ops.cast(truth, "int32") == ops.arange(classes, dtype="int32")
         truth = ops.cast(truth, "float32")
     shape = (ops.shape(y_pred)[0], _product(pixels[1:]), classes)
     truth, y_pred = ops.reshape(truth, shape), ops.reshape(y_pred, shape)
@@ -106,10 +107,8 @@ class SegmentationLoss(keras.losses.Loss):
     def __init__(self, from_logits=False, *, axis=-1, reduction="sum_over_batch_size", name=None):
         # Always float32: half precision cannot count the pixels of an image.
         super().__init__(name=name or self.default_name, reduction=reduction, dtype="float32")
-        if type(axis) is not int:
-            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
         self.from_logits = from_logits
-        self.axis = axis
+        self.axis = checked_axis(axis)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         check_image_weights(sample_weight)

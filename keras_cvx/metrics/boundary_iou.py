@@ -1,6 +1,7 @@
 """Overlap of the inner edges of masks."""
 
 import math
+from numbers import Real
 
 from keras import ops
 
@@ -57,7 +58,7 @@ def _over_window(extreme, masks, distance, axis):
 
 
 def _away_from_ends(size, distance):
-    places = ops.arange(size)
+    places = ops.arange(size, dtype="int32")
     return ops.logical_and(places >= distance, places < size - distance)
 
 
@@ -108,9 +109,10 @@ class BoundaryIoU(MaskConfusion):
         self, num_classes, ignore_class=255, *, dilation_ratio=0.02, name="boundary_iou", **kwargs
     ):
         super().__init__(num_classes, ignore_class, name=name, **kwargs)
-        if not isinstance(dilation_ratio, (int, float)) or not 0 < dilation_ratio < 1:
+        number = isinstance(dilation_ratio, Real)
+        if not (number and 0 < dilation_ratio < 1):
             raise ValueError(f"`dilation_ratio` must be in (0, 1). Received: {dilation_ratio!r}")
-        self.dilation_ratio = dilation_ratio
+        self.dilation_ratio = float(dilation_ratio)
 
     def result(self):
         iou, _, present = class_overlaps(self._confusion(), self.num_classes)

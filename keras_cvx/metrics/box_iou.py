@@ -8,8 +8,9 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_boxes, shapes_agree
 from keras_cvx.ops.boxes import check_format, corners
+from keras_cvx.ops.confusion import highest_class
 from keras_cvx.ops.ground_truth import present_rows, row_weights
-from keras_cvx.ops.iou import VARIANTS, elementwise_iou
+from keras_cvx.ops.iou import VARIANTS, elementwise_iou, nan_unless_finite
 
 
 def localization_scores(
@@ -26,8 +27,9 @@ def localization_scores(
         threshold: Number, or None.
 
     Returns:
-        Float32 tensor `(...)`: the overlap; with a threshold 1 where the overlap reaches it and,
-        if there are labels, the labels are equal, and 0 elsewhere.
+        Float32 tensor `(...)`: the overlap, NaN where a number of a box is not finite; with a
+        threshold 1 where the overlap reaches it and, if there are labels, the labels are equal,
+        and 0 elsewhere.
 
     Example:
         >>> truth, found = [[0.0, 0.0, 4.0, 2.0]] * 2, [[0.0, 0.0, 2.0, 2.0]] * 2
@@ -36,6 +38,7 @@ def localization_scores(
         [1.0, 0.0]
     """
     overlap = elementwise_iou(truth_boxes, boxes, variant=variant)
+    overlap = nan_unless_finite(overlap, truth_boxes, boxes)
     if threshold is None:
         return overlap
     right = overlap >= threshold
@@ -52,7 +55,8 @@ class BoxIoU(keras.metrics.Metric):
     of those that have the right class too: ILSVRC's localization accuracy.
 
     A padded row of the ground truth, of label −1 or a box of four −1, counts nowhere. A box that
-    was not found, so that its prediction is padding, counts as missed.
+    was not found, so that its prediction is padding, counts as missed. A prediction that is not
+    finite makes the mean NaN; with a threshold it counts as missed, as do scores that hold NaN.
 
     Args:
         variant: `"iou"`, `"giou"`, `"diou"` or `"ciou"`, as in `keras_cvx.ops.elementwise_iou`.
@@ -201,7 +205,7 @@ def _classes(labels, boxes, name):
         if shape[-1] == 1 and (whole or name == "y_true"):
             labels = ops.squeeze(labels, axis=-1)
         elif name == "y_pred":
-            labels = ops.argmax(labels, axis=-1)
+            labels = highest_class(labels, -1)
     if not shapes_agree(labels.shape, rows):
         raise ValueError(
             f"`{name}` must hold one label for each box"

@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from keras_cvx.metrics.confusion_counts import ConfusionCounts
-from keras_cvx.ops.arguments import ignored_ids, shapes_agree
-from keras_cvx.ops.confusion import confusion_matrix
-from keras_cvx.ops.masks import kept_pixels
+from keras_cvx.ops.arguments import check_axis, checked_axis, ignored_ids, shapes_agree
+from keras_cvx.ops.confusion import confusion_matrix, highest_class
+from keras_cvx.ops.masks import kept_pixels, weights_of_pixels
 
 
 class MaskConfusion(ConfusionCounts):
@@ -38,7 +38,7 @@ class MaskConfusion(ConfusionCounts):
         self.out_of_range = out_of_range
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
-        self.axis = axis
+        self.axis = checked_axis(axis)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true, one_hot = self._ids(y_true, self.sparse_y_true, "y_true")
@@ -51,11 +51,13 @@ class MaskConfusion(ConfusionCounts):
                 "`sparse_y_true=False` for a one-hot truth."
             )
         if sample_weight is not None:
-            sample_weight = self._weights(sample_weight, y_true)
+            sample_weight = ops.broadcast_to(
+                weights_of_pixels(sample_weight, y_true), ops.shape(y_true)
+            )
         counted = kept_pixels(y_true, self._ignored)
         if one_hot is not None:
             # Of no class at all, and so of no ignored one either.
-            some = ops.any(one_hot != 0, axis=self.axis)
+            some = ops.any(ops.cast(one_hot, "bool"), axis=self.axis)
             counted = ops.logical_and(counted, some)
             y_true = ops.where(some, y_true, ops.full_like(y_true, -1))
         y_true, y_pred = self._classes(y_true), self._classes(y_pred)
@@ -113,26 +115,11 @@ class MaskConfusion(ConfusionCounts):
                     "`p > 0.5`, or let the model's last layer be a softmax of two classes."
                 )
             return ops.cast(masks, "int32"), None
+        check_axis(self.axis, masks, name)
         classes = masks.shape[self.axis] if len(masks.shape) > 1 else None
         if classes != self.num_classes:
             raise ValueError(
                 f"`{name}` must have {self.num_classes} classes on axis {self.axis}. Received: "
                 f"shape {tuple(masks.shape)}"
             )
-        if keras.backend.standardize_dtype(masks.dtype) == "bool":
-            masks = ops.cast(masks, "int32")
-        return ops.cast(ops.argmax(masks, axis=self.axis), "int32"), masks
-
-    def _weights(self, weights, like):
-        weights = ops.cast(ops.convert_to_tensor(weights), "float32")
-        if len(weights.shape) == len(like.shape) + 1 and weights.shape[-1] == 1:
-            weights = ops.squeeze(weights, axis=-1)
-        missing = len(like.shape) - len(weights.shape)
-        sides = zip(weights.shape, like.shape, strict=False)
-        if missing < 0 or any(one not in (1, None, n) and n is not None for one, n in sides):
-            raise ValueError(
-                "`sample_weight` must broadcast to the masks, from the first axis on. Received: "
-                f"shape {tuple(weights.shape)} for masks {tuple(like.shape)}"
-            )
-        weights = ops.reshape(weights, (*ops.shape(weights), *(1,) * missing))
-        return ops.broadcast_to(weights, ops.shape(like))
+        return highest_class(masks, self.axis), masks

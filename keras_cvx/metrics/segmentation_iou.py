@@ -95,7 +95,7 @@ class SegmentationIoU(MaskConfusion):
             count nowhere.
         out_of_range: What becomes of ids that are neither classes nor ignored. `"raise"`: `result`
             raises, on the host; a traced one leaves it to the next. `"ignore"`: the pixel counts
-            nowhere, as in `keras.metrics.MeanIoU`.
+            nowhere, as in `keras.metrics.MeanIoU`. Where NaN is among scores there is no class.
         sparse_y_true: Whether `y_true` is of ids. Else its axis `axis` is of classes and the
             highest counts; a pixel whose classes are all 0 has none and counts nowhere.
         sparse_y_pred: Whether `y_pred` is of ids. Else it is of scores, probabilities or logits,

@@ -169,6 +169,39 @@ def checked_data_format(data_format):
     return keras.config.image_data_format() if data_format is None else data_format
 
 
+def checked_axis(axis):
+    """`axis` as an integer.
+
+    Args:
+        axis: Any object.
+
+    Raises:
+        ValueError: If it is no integer, or a boolean.
+    """
+    if not isinstance(axis, numbers.Integral) or isinstance(axis, bool):
+        raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
+    return int(axis)
+
+
+def check_axis(axis, tensor, name):
+    """Raises if a tensor has no such axis.
+
+    Args:
+        axis: Integer.
+        tensor: Tensor.
+        name: The tensor's name, for the error.
+
+    Raises:
+        ValueError: If the axis is out of range.
+    """
+    rank = len(tensor.shape)
+    if not -rank <= axis < rank:
+        raise ValueError(
+            f"`axis` must be one of the {rank} axes of `{name}`. Received: axis={axis} for shape "
+            f"{tuple(tensor.shape)}"
+        )
+
+
 def check_record(geometry):
     """Raises if an object is no record.
 

@@ -1,5 +1,6 @@
 """Counts of what was taken for what."""
 
+import keras
 from keras import ops
 
 from keras_cvx.ops._kernels import counts
@@ -46,6 +47,31 @@ def confusion_matrix(y_true, y_pred, num_classes, *, counted=None, weights=None)
     if weights is not None:
         weights = ops.cast(weights, "float32")
     return ops.reshape(counts(places, size * size + 1, weights)[:-1], (size, size))
+
+
+def highest_class(scores, axis):
+    """The class of the highest score; −1, no class, where a score is NaN.
+
+    Args:
+        scores: Tensor with an axis of classes; booleans, integers or floats.
+        axis: Integer, that axis.
+
+    Returns:
+        Int32 tensor without that axis.
+
+    Example:
+        >>> ops.convert_to_numpy(highest_class([[0.25, 0.75], [float("nan"), 0.5]], -1)).tolist()
+        [1, -1]
+    """
+    scores = ops.convert_to_tensor(scores)
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    if dtype == "bool":
+        scores = ops.cast(scores, "int32")
+    classes = ops.cast(ops.argmax(scores, axis=axis), "int32")
+    if "float" not in dtype:
+        return classes
+    # Where NaN is, each backend has another maximum.
+    return ops.where(ops.any(ops.isnan(scores), axis=axis), ops.full_like(classes, -1), classes)
 
 
 def _within(ids, num_classes):

@@ -63,7 +63,7 @@ def _distance_to(masks):
     row = _gaps(masks, far)
     row = ops.square(ops.cast(ops.minimum(row, ops.flip(_gaps(ops.flip(masks, -1), far), -1)),
                               "float32"))  # fmt: skip
-    places = ops.cast(ops.arange(height)[:, None], "float32")
+    places = ops.cast(ops.arange(height, dtype="int32")[:, None], "float32")
 
     def nearer(k, least):
         # The lower envelope of parabolas, one for each row.

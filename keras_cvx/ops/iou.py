@@ -4,10 +4,11 @@ import math
 
 from keras import ops
 
+from keras_cvx.ops._quotients import SMALLEST, quotient
 from keras_cvx.ops.arguments import check_boxes
 
-# The smallest normal float32; what is below has lost its precision.
-_SMALLEST = 2.0**-126
+# No area of boxes within it, and no sum of two, leaves float32's range.
+_FARTHEST = 2.0**62
 
 VARIANTS = ("iou", "giou", "diou", "ciou")
 
@@ -20,7 +21,7 @@ def elementwise_iou(boxes, others, *, variant="iou"):
 
     Args:
         boxes: Float tensor `(..., 4)`, corners `x0, y0, x1, y1` in pixels or fractions. A box with
-            `x1 < x0` or `y1 < y0` has no area. Areas must be finite in float32.
+            `x1 < x0` or `y1 < y0` has no area. A coordinate beyond ±2**62 counts as that.
         others: Float tensor `(..., 4)` in the same frame. Leading axes broadcast.
         variant: `"iou"`, `"giou"` (generalized: minus the share of the enclosing box that the
             union leaves empty), `"diou"` (distance: minus the squared distance of the centres,
@@ -46,6 +47,23 @@ def elementwise_iou(boxes, others, *, variant="iou"):
     if variant not in VARIANTS:
         raise ValueError(f"`variant` must be one of {VARIANTS}. Received: variant={variant!r}")
     return _engine(boxes, others, variant)
+
+
+def nan_unless_finite(overlap, *boxes):
+    """The overlap, but NaN where a number of a box is not finite.
+
+    An overlap of 0 would hide that a model has diverged.
+
+    Args:
+        overlap: Float32 tensor `(...)`, or what was made of it.
+        *boxes: Float tensors `(..., 4)`, in the format in which they came.
+
+    Returns:
+        Float32 tensor `(...)`.
+    """
+    sides = [ops.isfinite(ops.convert_to_tensor(x)) for x in boxes]
+    finite = ops.all(ops.concatenate(sides, axis=-1), axis=-1)
+    return ops.where(finite, overlap, ops.full_like(overlap, float("nan")))
 
 
 def pairwise_iou(boxes, others, *, variant="iou"):
@@ -74,7 +92,7 @@ def pairwise_iou(boxes, others, *, variant="iou"):
 def _checked(boxes, name):
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
     check_boxes(boxes, name)
-    return boxes
+    return ops.maximum(ops.minimum(boxes, _FARTHEST), -_FARTHEST)
 
 
 def _engine(boxes, others, variant):
@@ -97,7 +115,7 @@ def _engine(boxes, others, variant):
 
     # In units of the longer side, so that no square underflows.
     longer = ops.stop_gradient(ops.maximum(enclosing_width, enclosing_height))
-    longer = ops.where(longer >= _SMALLEST, longer, ops.ones_like(longer))
+    longer = ops.where(longer >= SMALLEST, longer, ops.ones_like(longer))
     dx = ((ax0 + ax1) - (bx0 + bx1)) / 2.0 / longer
     dy = ((ay0 + ay1) - (by0 + by1)) / 2.0 / longer
     diagonal = ops.square(enclosing_width / longer) + ops.square(enclosing_height / longer)
@@ -119,19 +137,14 @@ def _corners(boxes):
 
 def _ratio(numerator, denominator):
     """The quotient, and 0 with gradient 0 where the denominator is 0 or below float32's range."""
-    positive = denominator >= _SMALLEST
-    denominator = ops.where(positive, denominator, ops.ones_like(denominator))
-    # The last two terms are 0 and only carry the gradient, which never squares a small area: that
-    # would overflow. Quotients of quotients would do the same, but XLA rewrites them to products.
-    top, bottom = ops.stop_gradient(numerator), ops.stop_gradient(denominator)
-    held = top / bottom
-    quotient = held + (numerator - top) / bottom - held * ((denominator - bottom) / bottom)
-    return ops.where(positive, quotient, ops.zeros_like(quotient))
+    positive = denominator >= SMALLEST
+    ratio = quotient(numerator, ops.where(positive, denominator, ops.ones_like(denominator)))
+    return ops.where(positive, ratio, ops.zeros_like(ratio))
 
 
 def _aspect_angle(width, height):
     """`arctan(width / height)`; scaled by the longer side, so that no square underflows."""
     longer = ops.stop_gradient(ops.maximum(width, height))
-    empty = longer < _SMALLEST
+    empty = longer < SMALLEST
     longer = ops.where(empty, ops.ones_like(longer), longer)
     return ops.arctan2(width / longer, ops.where(empty, ops.ones_like(height), height / longer))

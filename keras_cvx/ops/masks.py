@@ -27,6 +27,38 @@ def kept_pixels(y_true, ids):
     return kept
 
 
+def weights_of_pixels(sample_weight, masks):
+    """Weights of images or of pixels, as a tensor that broadcasts with the masks.
+
+    Args:
+        sample_weight: A number, or a tensor of the first axes of `masks`, as `(B,)` has, or of all
+            of them, sizes of 1 standing for any; one more axis of size 1 may follow.
+        masks: Tensor `(B, H, W)`; other numbers of axes will do.
+
+    Returns:
+        Float32 tensor with as many axes as `masks`.
+
+    Raises:
+        ValueError: If `sample_weight` is of another shape.
+
+    Example:
+        >>> weights_of_pixels([0.5, 2.0], ops.zeros((2, 3, 3))).shape == (2, 1, 1)
+        True
+    """
+    weights = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    rank = len(masks.shape)
+    if len(weights.shape) == rank + 1 and weights.shape[-1] == 1:
+        weights = ops.squeeze(weights, axis=-1)
+    missing = rank - len(weights.shape)
+    sides = zip(weights.shape, masks.shape, strict=False)
+    if missing < 0 or any(one not in (1, None, n) and n is not None for one, n in sides):
+        raise ValueError(
+            "`sample_weight` must broadcast to the masks, from the first axis on. Received: "
+            f"shape {tuple(weights.shape)} for masks {tuple(masks.shape)}"
+        )
+    return ops.reshape(weights, (*ops.shape(weights), *(1,) * missing))
+
+
 def take_pixels(mask, places, fill_value):
     """The pixels in which places lie, on the host.
 

@@ -58,7 +58,7 @@ def class_iou(iou, *, class_names=None):
 
     columns = -(-len(iou) // _ROWS)
     rows = -(-len(iou) // columns)
-    names_wide, number_wide = widest(names, POINTS), widest(["0.000"], POINTS) + 0.1
+    names_wide, number_wide = widest(names, POINTS), widest(["0.000", "absent"], POINTS) + _GAP
     column = names_wide + _GAP + _BARS + number_wide + 0.2
     size = 2 * _MARGIN + columns * column, _BOTTOM + rows * _ROW + 0.35
     figure = make_figure(size, dpi=DOTS_PER_INCH, facecolor="white")
@@ -75,12 +75,10 @@ def _draw(axes, values, names, mean, index):
     places = np.arange(len(values))
     axes.barh(places, np.nan_to_num(values), height=0.72, color=PALETTE[0])
     for place, value in zip(places, values, strict=True):
+        # In a column of their own, where neither bars nor the line of the mean cross them.
         axes.text(
-            0.01 if np.isnan(value) else value + 0.015, place,
-            "absent" if np.isnan(value) else f"{value:.3f}",
-            va="center", fontsize=POINTS - 1, color=INK, zorder=4,
-            # The line of the mean does not cross a number.
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"},
+            1 + _GAP / _BARS, place, "absent" if np.isnan(value) else f"{value:.3f}",
+            va="center", fontsize=POINTS - 1, color=INK,
         )  # fmt: skip
     if mean is not None:
         axes.axvline(mean, color=INK, linewidth=1, zorder=3)

@@ -65,7 +65,7 @@ def confusion_matrix(counts, *, class_names=None, background=False, normalize=Tr
     label_room = 0.25
     left = _MARGIN + label_room + names_wide + _GAP
     bottom = _MARGIN + label_room + (names_wide if upright else line) + _GAP
-    bar_room = 0.15 + _BAR + widest(["100 %"], POINTS) + 0.1
+    bar_room = 0.15 + _BAR + widest(["100 %"], POINTS) + 0.1 + label_room
     figure = make_figure(
         (left + side + bar_room + _MARGIN, bottom + side + _MARGIN),
         dpi=DOTS_PER_INCH,
@@ -127,7 +127,10 @@ def _add_scale(figure, image, left, bottom, height):
     figure.colorbar(image, cax=bar, ticks=[0, 0.05, 0.25, 0.5, 1])
     bar.set_yticklabels([f"{share:.0f} %" for share in (0, 5, 25, 50, 100)])
     bar.tick_params(length=0, labelsize=POINTS, labelcolor=INK)
-    bar.set_title("of row", fontsize=POINTS - 1, color=INK, pad=4, loc="left")
+    # Beside the middle of the bar, where no number of its own ends.
+    bar.set_ylabel(
+        "share of the row", fontsize=POINTS, color=INK, rotation=270, va="bottom", labelpad=2
+    )
     bar.set_frame_on(False)
     for part in bar.spines.values():
         part.set_visible(False)

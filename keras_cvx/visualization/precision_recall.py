@@ -25,17 +25,19 @@ _SIDE, _LEFT, _BOTTOM, _MARGIN, _GAP, _HANDLE = 4.2, 0.62, 0.55, 0.2, 0.25, 0.45
 def precision_recall(recall, precision, *, confidence=None, class_names=None):
     """A picture of each class's precision over its recall, with its AP and their mean.
 
-    Precision is drawn as COCO and Pascal VOC count it: at each recall the highest of this recall
-    or a higher one. AP is the area below. Of more than ten classes the ten of lowest AP are
-    coloured and named.
+    Precision is drawn as COCO counts it: at each recall the highest of this recall or a higher
+    one. AP is the mean at COCO's 101 recalls, nearly the area below. Of more than ten classes the
+    ten of lowest AP are coloured and named.
 
     `precision_recall` of `metrics.COCOEvaluation`, at one of its IoU thresholds, and `curves` of
-    `metrics.MeanAveragePrecision` give the arrays.
+    `metrics.MeanAveragePrecision` give the arrays. Their mean AP is then that of these metrics; of
+    the second nearly, for it takes the detections of a bin of confidence to lie evenly, where the
+    curve has one point.
 
     Args:
-        recall: Float array `(R,)` of all classes, evenly spaced from 0 to 1 as COCO's 101 or Pascal
-            VOC's 11, over which AP is the mean of precision; or `(C, R)`, of each class at
-            thresholds of confidence, rising in `[0, 1]`.
+        recall: Float array `(R,)` of all classes, evenly spaced from 0 to 1 as COCO's 101, over
+            which AP is the mean of precision; or `(C, R)`, of each class at thresholds of
+            confidence, rising in `[0, 1]`.
         precision: Float array `(C, R)` in `[0, 1]`. A row that holds NaN or −1, or whose recall
             holds NaN, is of a class without ground truth: it is not drawn and leaves the mean.
         confidence: Float array `(R,)` or `(C, R)`, the confidence above which detections count at
@@ -64,31 +66,33 @@ def precision_recall(recall, precision, *, confidence=None, class_names=None):
     present, absent = np.flatnonzero(known.all(1)), np.flatnonzero(~known.all(1))
     highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     shared = recall.ndim == 1
-    areas = highest.mean(1) if shared else _areas(recalls, highest)
+    # Precision at the recalls over which AP is its mean.
+    at = recall if shared else np.linspace(0, 1, 101)
+    read = highest if shared else _read(recalls, highest, at)
+    aps = read.mean(1)
     coloured = present
     if len(present) > _COLOURED:
-        coloured = present[np.argsort(areas[present], kind="stable")[:_COLOURED]]
+        coloured = present[np.argsort(aps[present], kind="stable")[:_COLOURED]]
     others = np.setdiff1d(present, coloured)
     best, best_of_mean = _best_places(recalls, precision, present, confidence)
 
     def line(area, name, place):
         return f"{area:.3f}  {name}" + (f" (best F1 above {place[1]:.3g})" if place else "")
 
-    entries = [line(areas[label], names[label], best.get(label)) for label in coloured]
-    mean = line(areas[present].mean(), "mean", best_of_mean) if len(present) > 1 else None
+    entries = [line(aps[label], names[label], best.get(label)) for label in coloured]
+    mean = line(aps[present].mean(), "mean", best_of_mean) if len(present) > 1 else None
     more = f"{len(others)} more"
     gone = [f"–  {names[label]} (no ground truth)" for label in absent]
     if len(precision) > _COLOURED and gone:
         gone = [f"{len(gone)} without ground truth"]
-    title = "AP, the lowest" if len(others) else "AP"
+    title = "AP, the ten lowest" if len(others) else "AP"
     legend_width = _HANDLE + widest([*entries, mean or "", more, *gone, title], POINTS)
     width, height = _LEFT + _SIDE + _GAP + legend_width + _MARGIN, _BOTTOM + _SIDE + _MARGIN
     figure = make_figure((width, height), dpi=DOTS_PER_INCH, facecolor="white")
     axes = add_axes(figure, _LEFT, _BOTTOM, _SIDE, _SIDE)
     if mean:
-        at = recall if shared else np.linspace(0, 1, 101)
-        read = [highest[c] if shared else _read(recalls[c], highest[c], at) for c in present]
-        _draw(axes, at, np.mean(read, axis=0), mean, color=INK, linewidth=2.2, zorder=4)
+        # A broad line below the classes' thin ones, which it would hide where they agree.
+        _draw(axes, at, read[present].mean(0), mean, color=INK, linewidth=2.8, zorder=2.7)
     curves = [(entry, PALETTE[i], 1.3) for i, entry in enumerate(entries)]
     curves += [(f"_{more}" if i else more, PALE, 0.6) for i in range(len(others))]
     for label, (entry, colour, thickness) in zip([*coloured, *others], curves, strict=True):
@@ -153,20 +157,18 @@ def _best_places(recalls, precision, present, confidence):
 
 
 def _steps(recall, highest):
-    """A curve of steps, below which its area is AP, from recall 0 until it falls to 0."""
+    """A curve of steps, as precision is counted, from recall 0 until it falls to 0."""
     x = np.append(0.0, recall).repeat(2)[1:]
     return x, np.append(highest.repeat(2), 0.0)
 
 
-def _areas(recalls, highest):
-    """All-point AP `(C,)`."""
-    steps = np.diff(recalls, axis=1, prepend=0.0)
-    return (steps * highest).sum(1)
-
-
-def _read(recall, highest, at):
-    """Precision at some recalls, 0 where they are not reached."""
-    return np.append(highest, 0.0)[np.searchsorted(recall, at)]
+def _read(recalls, highest, at):
+    """Precision of each class at some recalls, 0 where they are not reached."""
+    rows = [
+        np.append(row, 0.0)[np.searchsorted(recall, at)]
+        for recall, row in zip(recalls, highest, strict=True)
+    ]
+    return np.reshape(rows, (-1, len(at)))
 
 
 def _checked(recall, precision, confidence):

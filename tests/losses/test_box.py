@@ -1,3 +1,4 @@
+import json
 import math
 
 import keras
@@ -313,3 +314,66 @@ def test_nan_stays_and_stays_alone(loss, variance, of_truth):
     (truth if of_truth else found)[1, 3] = np.nan
     got = ops.convert_to_numpy(loss(box_variance=variance, reduction="none")(truth, found))
     np.testing.assert_allclose(got, [0, np.nan, 0][: len(got)], atol=1e-6)
+
+
+@VARIANTS
+@pytest.mark.parametrize("source", ["xyxy", "center_xywh"])
+def test_finite_boxes_of_any_size_have_finite_losses_and_gradients(variant, source, gradient):
+    most = 3.4e38
+    rows = [
+        [0, 0, most, most], [-most, -most, most, most], [1e20, 1e20, 2e20, 2e20], [most] * 4,
+        [-most] * 4, [0, -most, 1e-30, most],
+    ]  # fmt: skip
+    found = np.float32(rows)
+    loss = LOSSES[variant](source, reduction="sum")
+    for truth in (np.tile(np.float32([0, 0, 4, 2]), (len(rows), 1)), found[::-1].copy()):
+        value, slope = gradient(lambda x, t=truth: loss(t, x), found)
+        assert 0 <= value <= 3 * len(rows)
+        assert np.isfinite(slope).all()
+
+
+@VARIANTS
+@pytest.mark.parametrize("of_truth", [False, True])
+def test_an_infinite_box_is_as_bad_as_nan(variant, of_truth):
+    for value in (np.inf, -np.inf):
+        boxes = np.float32([[[0, 0, 4, 2], [0, 0, 4, 4]]] * 2)
+        boxes[int(not of_truth), 1, 3] = value
+        got = numpy(LOSSES[variant](reduction="none")(*boxes))
+        np.testing.assert_allclose(got, [0, np.nan], atol=1e-6)
+
+
+class Masking(keras.layers.Layer):
+    """Boxes, with Keras' mask of those whose first number is below 50."""
+
+    supports_masking = True
+
+    def call(self, x):
+        return x
+
+    def compute_mask(self, x, mask=None):
+        return x[..., 0] < 50
+
+
+@pytest.mark.parametrize(
+    "reduction", ["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_outside_of_keras_mask_count_nowhere(reduction, weighted):
+    """Some of them padding, which has a mask of its own; some not."""
+    truth, found = pairs(9, (2, 4))
+    truth[0, 3] = truth[1, 2] = -1
+    found[0, 3] = found[1, 3] = 60
+    weights = np.float32([[0.5, 2.0, 1.0, 5.0], [3.0, 0.25, 7.0, 9.0]]) if weighted else None
+    left = np.array([[True, True, True, False], [True, True, False, False]])
+    expected = GIoULoss(reduction=reduction)(
+        truth[left], found[left], None if weights is None else weights[left]
+    )
+    got = GIoULoss(reduction=reduction)(truth, Masking()(found), weights)
+    assert float(got) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_variances_of_numpy():
+    loss = IoULoss(box_variance=[np.float32(0.5), np.float64(0.5), 1, 1])
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+    again = keras.saving.deserialize_keras_object(stored)
+    assert list(again.box_variance) == [0.5, 0.5, 1, 1]

@@ -83,7 +83,18 @@ def box_loss_of_step(model, head, ground_truth):
 
 def test_retinanet_of_keras_cv():
     keras_cv = pytest.importorskip("keras_cv")
-    model = keras_cv.models.RetinaNet(backbone(), num_classes=3, bounding_box_format="xyxy")
+    # Nine anchors a place. Heads of one convolution: the library's own have four of 256 channels.
+    box_head, classification_head = (
+        layers.Conv2D(9 * size, 3, padding="same", bias_initializer=bias)
+        for size, bias in ((4, "zeros"), (3, keras.initializers.Constant(-4.0)))
+    )
+    model = keras_cv.models.RetinaNet(
+        backbone(),
+        num_classes=3,
+        bounding_box_format="xyxy",
+        box_head=box_head,
+        classification_head=classification_head,
+    )
     ground_truth = {"boxes": BOXES, "classes": LABELS}
     with pytest.raises(ValueError, match="Wrong `bounding_box_format`"):
         model.compile(box_loss=GIoULoss("xywh"), classification_loss="focal")

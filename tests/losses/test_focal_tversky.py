@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -47,3 +49,10 @@ def test_one_foreground_and_perfect_predictions(segmentation):
     tiny = np.zeros((1, 1, 2, 1), "float32")
     tiny[0, 0, 0] = 1e-12
     assert float(FocalTversky(alpha=0.5, beta=0.5, gamma=1.0)(tiny, tiny)) == pytest.approx(1.0)
+
+
+def test_numbers_of_numpy():
+    loss = FocalTversky(alpha=np.float32(0.25), gamma=np.float64(2))
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+    again = keras.saving.deserialize_keras_object(stored)
+    assert (again.alpha, again.gamma) == (0.25, 2)

@@ -54,25 +54,25 @@ def with_holes(ids, seed, labels=(255, 254)):
         if not logits or name not in OF_PROBABILITIES
     ],
 )
-def test_is_the_loss_of_what_is_left(segmentation, name, from_logits):
+def test_is_the_loss_of_what_is_left(segmentation, jitted, name, from_logits):
     """The ignored pixels really cut out: one row of pixels of one image."""
     ids, p, logits = segmentation(0, images=1)
     scores, ids = (logits if from_logits else p), with_holes(ids, 1)
     loss = ALL[name](from_logits)
-    got = float(IgnoreClass(loss, (254, 255))(ids, scores))
+    got = float(jitted(IgnoreClass(loss, (254, 255)))(ids, scores))
     kept = ids < CLASSES
     assert 0 < kept.sum() < kept.size
     cut, left = ids[kept][None, None], scores[kept][None, None]
     if name in ONE_HOT:
         cut = np.eye(CLASSES, dtype="float32")[cut]
-    assert got == pytest.approx(float(loss(cut, left)), rel=1e-5)
+    assert got == pytest.approx(float(jitted(loss)(cut, left)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_slope_where_ignored_and_nothing_where_all_are(segmentation, gradient, name):
+def test_no_slope_where_ignored_and_nothing_where_all_are(segmentation, gradient, jitted, name):
     ids, p, logits = segmentation(2)
     scores, ids = p if name in OF_PROBABILITIES else logits, with_holes(ids, 3)
-    loss = IgnoreClass(ALL[name](name not in OF_PROBABILITIES), [254, 255])
+    loss = jitted(IgnoreClass(ALL[name](name not in OF_PROBABILITIES), [254, 255]))
     _, slope = gradient(lambda x: loss(ids, x), scores)
     ignored = ids >= CLASSES
     assert not slope[ignored].any()
@@ -84,21 +84,21 @@ def test_no_slope_where_ignored_and_nothing_where_all_are(segmentation, gradient
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_predicted_there_is_no_matter(segmentation, name):
+def test_what_is_predicted_there_is_no_matter(segmentation, jitted, name):
     ids, p, logits = segmentation(4)
     scores, ids = p if name in OF_PROBABILITIES else logits, with_holes(ids, 5)
-    loss = IgnoreClass(ALL[name](name not in OF_PROBABILITIES), (254, 255))
+    loss = jitted(IgnoreClass(ALL[name](name not in OF_PROBABILITIES), (254, 255)))
     other = np.where((ids >= CLASSES)[..., None], 1e6, scores).astype("float32")
     assert float(loss(ids, other)) == float(loss(ids, scores))
 
 
-def test_without_ids_it_is_the_loss(segmentation):
+def test_without_ids_it_is_the_loss(segmentation, jitted):
     ids, p, _ = segmentation(6)
     for name, make in ALL.items():
         truth = np.eye(CLASSES, dtype="float32")[ids] if name in ONE_HOT else ids
-        expected = float(make(False)(truth, p))
+        expected = float(jitted(make(False))(truth, p))
         for ignored in (None, 255):
-            got = float(IgnoreClass(make(False), ignored)(ids[..., None], p))
+            got = float(jitted(IgnoreClass(make(False), ignored))(ids[..., None], p))
             assert got == pytest.approx(expected, rel=1e-5), name
 
 
@@ -119,7 +119,54 @@ def test_as_keras_ignores(segmentation):
     )
 
 
-def test_one_class_and_channels_first(segmentation):
+@pytest.mark.parametrize(
+    "reduction", ["sum_over_batch_size", "sum", "none", "mean_with_sample_weight"]
+)
+@pytest.mark.parametrize("weighted", [None, "images", "pixels", "pixels of one channel"])
+def test_weights_of_images_and_pixels(segmentation, jitted, reduction, weighted):
+    """As many images as there are columns, so that weights of images could be taken for those."""
+    ids, p, _ = segmentation(17, images=6)
+    ids = with_holes(ids, 18, (255,))
+    weights = np.random.default_rng(19).uniform(0.5, 2, ids.shape).astype("float32")
+    if weighted == "images":
+        weights[:] = weights[:, :1, :1]
+    given = {None: None, "images": weights[:, 0, 0], "pixels": weights}.get(
+        weighted, weights[..., None]
+    )
+    kept = ids < CLASSES
+    weights = kept * (1 if given is None else weights)
+    each = -np.log(np.take_along_axis(p, np.where(kept, ids, 0)[..., None], -1))[..., 0] * weights
+    expected = {
+        "sum_over_batch_size": each.sum() / kept.sum(),
+        "sum": each.sum(),
+        "none": each,
+        "mean_with_sample_weight": each.sum() / weights.sum(),
+    }[reduction]
+    loss = keras.losses.SparseCategoricalCrossentropy(reduction=reduction)
+    got = ops.convert_to_numpy(jitted(IgnoreClass(loss))(ids, p, given))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_do_not_fit(segmentation):
+    ids, p, _ = segmentation(17)
+    with pytest.raises(ValueError, match=r"`sample_weight` must broadcast to the masks.*\(5,\)"):
+        IgnoreClass("SparseCategoricalCrossentropy")(ids, p, np.ones(5, "float32"))
+
+
+def test_a_loss_that_ignores_by_itself():
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=0)
+    with pytest.raises(ValueError, match=r"`loss` must ignore no class itself.*ignore_class=0"):
+        IgnoreClass(loss, 255)
+
+
+def test_negative_ids_of_unsigned_masks(segmentation):
+    ids, p, _ = segmentation(20)
+    weights = np.ones(ids.shape, "float32")
+    loss = IgnoreClass("SparseCategoricalCrossentropy", (-1, 255))
+    assert float(loss(ids.astype("uint8"), p, weights)) == pytest.approx(float(loss(ids, p)))
+
+
+def test_one_class_and_channels_first(segmentation, jitted):
     ids, _, logits = segmentation(10)
     truth, scores = with_holes((ids > 1).astype("int32"), 11), logits[..., :1]
     kept = truth < 2
@@ -128,21 +175,22 @@ def test_one_class_and_channels_first(segmentation):
         (keras.losses.BinaryCrossentropy(from_logits=True),) * 2,
         (LovaszHinge(per_image=False),) * 2,
     ):
-        got = float(IgnoreClass(loss, (254, 255))(truth, scores))
-        assert got == pytest.approx(float(own(cut, left)), rel=1e-5)
+        got = float(jitted(IgnoreClass(loss, (254, 255)))(truth, scores))
+        assert got == pytest.approx(float(jitted(own)(cut, left)), rel=1e-5)
     ids, first = with_holes(ids, 12), np.moveaxis(logits, -1, 1)
     for make in (LovaszSoftmax, GeneralizedDice, keras.losses.CategoricalCrossentropy):
         last = IgnoreClass(make(from_logits=True), (254, 255))
         got = IgnoreClass(make(from_logits=True, axis=1), (254, 255), axis=1)
-        assert float(got(ids, first)) == pytest.approx(float(last(ids, logits)), rel=1e-5)
+        got, last = jitted(got)(ids, first), jitted(last)(ids, logits)
+        assert float(got) == pytest.approx(float(last), rel=1e-5)
 
 
-def test_images_of_which_nothing_is_left(segmentation):
+def test_images_of_which_nothing_is_left(segmentation, jitted):
     ids, p, _ = segmentation(13)
     ids[1] = 255
     dice = keras.losses.Dice(axis=(1, 2), reduction="none")
     for loss in (dice, FocalTversky(reduction="none"), BoundaryLoss(reduction="none")):
-        each = ops.convert_to_numpy(IgnoreClass(loss)(ids, p))
+        each = ops.convert_to_numpy(jitted(IgnoreClass(loss))(ids, p))
         assert not each[1].any()
         assert each[[0, 2]].all()
 
@@ -169,6 +217,8 @@ def test_bad_input(segmentation):
     _, p, _ = segmentation(16)
     with pytest.raises(ValueError, match=r"`loss` must be a `keras.losses.Loss`.*'dice'"):
         IgnoreClass("dice")
+    with pytest.raises(ValueError, match=r"`axis` must be one of the 4 axes of `y_pred`.*axis=-5"):
+        IgnoreClass("Dice", axis=-5)(p, p)
     with pytest.raises(ValueError, match=r"`y_true` must be ids.*\(3, 5, 6, 4\)"):
         IgnoreClass("Dice")(p, p)
 

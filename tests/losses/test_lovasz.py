@@ -38,19 +38,19 @@ def test_softmax_is_the_papers(segmentation, compiled, classes):
     np.testing.assert_allclose(each_rounded, expected, rtol=2e-3)
 
 
-def test_softmax_of_zeros_and_ones_is_the_mean_jaccard_loss(segmentation):
+def test_softmax_of_zeros_and_ones_is_the_mean_jaccard_loss(segmentation, jitted):
     ids, p, _ = segmentation(1)
     found = p.argmax(-1)
     overlaps = [
         np.sum((ids == c) & (found == c)) / np.sum((ids == c) | (found == c)) for c in range(4)
     ]
-    for loss in (LovaszSoftmax(), LovaszSoftmax(exact=False)):
+    for loss in (jitted(LovaszSoftmax()), jitted(LovaszSoftmax(exact=False))):
         got = loss(ids, np.eye(CLASSES, dtype="float32")[found])
         assert float(got) == pytest.approx(1 - np.mean(overlaps), rel=1e-5)
         assert float(loss(ids, np.eye(CLASSES, dtype="float32")[ids])) == 0
 
 
-def test_hinge_is_the_papers():
+def test_hinge_is_the_papers(jitted):
     rng = np.random.default_rng(2)
     truth = rng.integers(0, 2, (3, 5, 6))
     truth[0] = 0
@@ -58,17 +58,17 @@ def test_hinge_is_the_papers():
     errors = np.maximum(1 - logits[..., 0] * (2 * truth - 1), 0).reshape(3, -1)
     expected = [by_hand(*row) for row in zip(errors, truth.reshape(3, -1), strict=True)]
     for y_true in (truth, truth[..., None].astype("float32")):
-        each = LovaszHinge(reduction=None)(y_true, logits)
+        each = jitted(LovaszHinge(reduction=None))(y_true, logits)
         np.testing.assert_allclose(ops.convert_to_numpy(each), expected, rtol=1e-5)
-    whole = LovaszHinge(per_image=False)(truth, logits)
+    whole = jitted(LovaszHinge(per_image=False))(truth, logits)
     assert float(whole) == pytest.approx(by_hand(errors.ravel(), truth.ravel()), rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
-def test_hinge_has_finite_slopes(gradient, size):
+def test_hinge_has_finite_slopes(gradient, jitted, size):
     truth = np.array([[[1, 0, 1, 0]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]])
     logits = size * np.float32([[[1, -1, -1, 1]]] * 3)[..., None]
-    value, slope = gradient(lambda x: LovaszHinge()(truth, x), logits)
+    value, slope = gradient(jitted(lambda x: LovaszHinge()(truth, x)), logits)
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
     assert np.any(slope != 0)
@@ -78,3 +78,9 @@ def test_hinge_is_of_one_class(segmentation):
     ids, _, logits = segmentation(3)
     with pytest.raises(ValueError, match="`y_pred` must be of one class"):
         LovaszHinge()(ids, logits)
+
+
+def test_classes_that_are_none(segmentation):
+    ids, p, _ = segmentation(4)
+    with pytest.raises(ValueError, match=r"`classes` must be ids of the 4 classes.*\[0, 4\]"):
+        LovaszSoftmax(classes=[0, 4])(ids, p)

@@ -1,6 +1,9 @@
+import functools
+import json
 import math
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,15 +57,21 @@ def test_nothing():
     assert np.isnan(metric.per_class()["boundary_iou"]).all()
 
 
+@pytest.fixture(scope="module")
+def jitted_contours(jitted):
+    """`near_contour` of a distance; one function for each, so that it is compiled once."""
+    return functools.cache(lambda distance: jitted(lambda masks: near_contour(masks, distance)))
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([(1, 1, 1), (1, 25, 14), (3, 14, 25), (12, 24, 25), (4, 25, 1)]),
 )
-def test_contours_are_opencvs(seed, sizes):
+def test_contours_are_opencvs(jitted_contours, seed, sizes):
     distance, height, width = sizes
     [mask] = blobs(seed, 1, height, width)
-    near = ops.convert_to_numpy(near_contour(mask[None], distance))[0]
+    near = ops.convert_to_numpy(jitted_contours(distance)(mask[None]))[0]
     expected = sum(
         edge_by_opencv((mask == c).astype("uint8"), distance).astype(int) for c in range(CLASSES)
     )
@@ -132,6 +141,25 @@ def test_ids_out_of_range():
     metric.update_state(truth, blobs(8))
     with pytest.raises(ValueError, match=r"`y_true` and `y_pred` must hold ids.*for 9 pixels"):
         metric.result()
+
+
+def test_a_ratio_of_numpy():
+    stored = json.dumps(
+        keras.saving.serialize_keras_object(BoundaryIoU(3, dilation_ratio=np.float32(0.25)))
+    )
+    assert keras.saving.deserialize_keras_object(json.loads(stored)).dilation_ratio == 0.25
+
+
+def test_keras_float_of_half_precision_is_no_matter():
+    truth, found = map(ops.convert_to_tensor, (blobs(9), blobs(10)))
+    metrics = [BoundaryIoU(CLASSES, dilation_ratio=0.05) for _ in range(2)]
+    for metric, floatx in zip(metrics, ("float32", "float16"), strict=True):
+        keras.config.set_floatx(floatx)
+        try:
+            metric.update_state(truth, found)
+        finally:
+            keras.config.set_floatx("float32")
+    np.testing.assert_array_equal(*(metric.confusion_matrix for metric in metrics))
 
 
 def test_bad_input():

@@ -135,6 +135,33 @@ def test_padded_rows_change_nothing():
     assert got == pytest.approx(value(BoxIoU(), boxes, found["boxes"]), abs=1e-6)
 
 
+@pytest.mark.parametrize("variant", ["iou", "giou", "diou", "ciou"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_nan_and_a_miss(variant, number):
+    truth = np.float32([[0, 0, 4, 4], [2, 2, 6, 6]])
+    found = truth.copy()
+    found[1, 2] = number
+    assert np.isnan(value(BoxIoU(variant), truth, found))
+    assert value(BoxIoU(variant, 0.5), truth, found) == 0.5
+
+
+@pytest.mark.parametrize("variant", ["iou", "giou", "diou", "ciou"])
+def test_finite_boxes_of_any_size_have_an_overlap(variant):
+    truth = np.float32([[0, 0, 4, 4], [-3e38, -3e38, 3e38, 3e38]])
+    found = np.float32([[0, 0, 4, 3e38], [-3e38, -3e38, 3e38, 3e38]])
+    # Of the first pair, one is the hull, with its centre half of it away: v is 1/4, its weight 1/5.
+    least = {"iou": 0, "giou": 0, "diou": -0.25, "ciou": -0.25 - 0.05}[variant]
+    assert value(BoxIoU(variant), truth, found) == pytest.approx((least + 1) / 2, abs=1e-3)
+
+
+def test_scores_with_nan_are_of_no_class():
+    truth = {"boxes": np.float32([[0, 0, 4, 4]] * 4), "labels": np.int32([0, 1, 2, 0])}
+    scores = np.eye(3, dtype="float32")[truth["labels"]]
+    scores[0, 1] = scores[1, 1] = scores[2, :] = np.nan
+    found = {"boxes": truth["boxes"], "labels": scores}
+    assert value(BoxIoU(threshold=0.5, class_aware=True), truth, found) == 0.25
+
+
 def test_a_missing_prediction_is_a_miss():
     truth = np.float32([[0, 0, 4, 4], [2, 2, 6, 6]])
     found = np.float32([[0, 0, 4, 4], [-1] * 4])

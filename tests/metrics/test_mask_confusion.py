@@ -66,6 +66,14 @@ def test_ids_out_of_range_are_refused_or_let_pass():
         Plain(3, out_of_range="clip")
 
 
+def test_no_such_axis():
+    scores = np.zeros((1, 2, 3, 3), "float32")
+    with pytest.raises(ValueError, match=r"`axis` must be one of the 4 axes of `y_pred`.*axis=4"):
+        counted(TRUTH, scores, sparse_y_pred=False, axis=4)
+    with pytest.raises(ValueError, match=r"`axis` must be an integer. Received: axis='last'"):
+        Plain(3, axis="last")
+
+
 def test_shapes_that_do_not_go_together():
     with pytest.raises(ValueError, match="must be of the same pixels"):
         counted(TRUTH, FOUND[:, :1])

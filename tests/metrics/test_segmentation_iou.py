@@ -280,3 +280,17 @@ def test_scores_where_ids_are_due():
     metric = SegmentationIoU(2)
     metric.update_state(truth % 2, np.float32(truth % 2)[..., None] > 0.5)
     assert float(metric.result()["pixel_accuracy"]) == 1.0
+
+
+def test_scores_with_nan_are_of_no_class():
+    """On every backend, whatever its maximum makes of NaN."""
+    truth = np.int32([[0, 1, 2, 2]])
+    scores = np.eye(3, dtype="float32")[truth]
+    scores[0, 0, 1] = scores[0, 1, 1] = scores[0, 2, :] = np.nan
+    metric = SegmentationIoU(3, sparse_y_pred=False)
+    metric.update_state(truth, scores)
+    with pytest.raises(ValueError, match="0 pixels in `y_true`, and for 3 more in `y_pred`"):
+        metric.result()
+    assert scored(truth, scores, metric=SegmentationIoU(
+        3, sparse_y_pred=False, out_of_range="ignore"
+    )) == [1.0] * 4  # fmt: skip

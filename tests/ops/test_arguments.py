@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from keras_cvx.ops.arguments import (
+    check_axis,
     check_boxes,
     check_integers,
     check_keys,
+    checked_axis,
     ignored_ids,
     shapes_agree,
 )
@@ -60,3 +62,15 @@ def test_unknown_keys():
         check_keys({"boxes": 1, "label": 2}, "y", ("boxes", "labels"))
     with pytest.raises(ValueError, match=r"Received: \[0, 'zebra'\]|Received: \['0', 'zebra'\]\.$"):
         check_keys({0: 1, "zebra": 2}, "y", ("boxes", "labels"))
+
+
+def test_axes():
+    assert checked_axis(np.int64(-1)) == -1
+    for wrong in (True, 1.0, "1", None):
+        with pytest.raises(ValueError, match="`axis` must be an integer"):
+            checked_axis(wrong)
+    for axis in (-2, 1):
+        check_axis(axis, np.zeros((3, 4)), "x")
+    for axis in (-3, 2):
+        with pytest.raises(ValueError, match=r"`axis` must be one of the 2 axes of `x`.*\(3, 4\)"):
+            check_axis(axis, np.zeros((3, 4)), "x")

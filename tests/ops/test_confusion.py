@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_cvx.ops import confusion_matrix
+from keras_cvx.ops.confusion import highest_class
 
 
 def matrix(*arguments, **others):
@@ -63,3 +64,17 @@ def test_compiled(compiled):
 def test_bad_input(arguments, others, message):
     with pytest.raises(ValueError, match=message):
         confusion_matrix(*arguments, **others)
+
+
+def test_highest_class_is_numpys_and_none_where_nan_is():
+    scores = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    for axis in (1, -1):
+        got = ops.convert_to_numpy(highest_class(scores, axis))
+        np.testing.assert_array_equal(got, scores.argmax(axis))
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(highest_class(scores > 0, axis)), (scores > 0).argmax(axis)
+        )
+    scores[0, 1, 2] = np.nan
+    expected = scores.argmax(-1)
+    expected[0, 1] = -1
+    np.testing.assert_array_equal(ops.convert_to_numpy(highest_class(scores, -1)), expected)

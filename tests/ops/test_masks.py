@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_cvx.ops.masks import kept_pixels, take_pixels
+from keras_cvx.ops.masks import kept_pixels, take_pixels, weights_of_pixels
 
 
 def test_no_ids_and_no_pixels():
@@ -30,3 +30,17 @@ def test_pixels_of_places_inside_and_outside():
 def test_fill_values_that_the_mask_cannot_hold():
     with pytest.raises(ValueError, match="`fill_value` must be in the range of int8"):
         take_pixels(np.zeros((2, 2), "int8"), (np.zeros(1), np.zeros(1)), 255)
+
+
+def test_weights_of_images_and_of_pixels():
+    masks, rng = np.zeros((2, 3, 4)), np.random.default_rng(0)
+    pixels = rng.uniform(size=masks.shape).astype("float32")
+    for given in (pixels, pixels[..., None]):
+        got = ops.convert_to_numpy(weights_of_pixels(given, masks))
+        np.testing.assert_array_equal(got, pixels)
+    each = ops.convert_to_numpy(weights_of_pixels(pixels[:, 0, 0], masks))
+    np.testing.assert_array_equal(each, pixels[:, :1, :1])
+    assert ops.convert_to_numpy(weights_of_pixels(2, masks)).tolist() == [[[2.0]]]
+    for shape in ((3,), (2, 4), (2, 3, 4, 2)):
+        with pytest.raises(ValueError, match="`sample_weight` must broadcast to the masks"):
+            weights_of_pixels(np.ones(shape), masks)

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from keras_cvx.visualization import class_iou
-from keras_cvx.visualization.style import PALETTE
+from keras_cvx.visualization.style import INK, PALETTE
 
 IOU = [0.25, float("nan"), 0.75, 1.0]
 
@@ -72,6 +72,22 @@ def test_many_classes_with_long_names(classes, columns, class_names, check_layou
     # Bars of all columns are equally high.
     heights = [axes.patches[0].get_window_extent().height for axes in figure.axes]
     assert heights == pytest.approx([heights[0]] * columns, rel=1e-3)
+
+
+def test_the_mean_is_one_line_that_crosses_nothing(render):
+    iou = np.linspace(1, 0.2, 15)
+    iou[4] = np.nan
+    figure = class_iou(iou)
+    pixels, renderer = render(figure)
+    [axes] = figure.axes
+    (x, bottom), (_, top) = axes.transData.transform([(np.nanmean(iou), 14.4), (0, -0.4)])
+    ink = np.round(255 * np.array(to_rgb(INK)))
+    column = pixels[len(pixels) - round(top) : len(pixels) - round(bottom)]
+    dark = (np.abs(column[:, round(x) - 1 : round(x) + 2] - ink) < 60).all(-1).any(1)
+    assert dark.all()
+    line = axes.lines[0].get_window_extent(renderer)
+    for text in axes.texts[:-1]:
+        assert not text.get_window_extent(renderer).overlaps(line), text.get_text()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.02])

@@ -92,6 +92,17 @@ def test_cells_are_painted_in_their_colour(render):
     assert sum(colour(0, 1)) > sum(colour(0, 0)) > sum(colour(0, 2)) > sum(colour(2, 1))
 
 
+def test_the_scale_says_what_it_is_of(render):
+    figure = confusion_matrix(COUNTS)
+    _, renderer = render(figure)
+    bar = figure.axes[1]
+    label = bar.yaxis.get_label()
+    assert label.get_text() == "share of the row"
+    extent = label.get_window_extent(renderer)
+    for tick in bar.get_yticklabels():
+        assert not extent.overlaps(tick.get_window_extent(renderer))
+
+
 def test_numbers_can_be_read_on_their_colour():
     def luminance(colour):
         channels = np.asarray(colour, float)[:3]

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -70,32 +72,32 @@ def test_on_shared_recalls_as_coco_has_them():
     assert axes.get_xlim() == axes.get_ylim() == (0, 1)
 
 
+def by_hand(recall, precision):
+    """COCO's AP."""
+    return np.mean([max(precision[recall >= r], default=0) for r in np.linspace(0, 1, 101)])
+
+
 def all_point(recall, precision):
-    """Pascal VOC's area, as its development kit has it."""
-    recall, precision = np.r_[0, recall, 1], np.r_[0, precision, 0]
-    for i in range(len(precision) - 2, -1, -1):
-        precision[i] = max(precision[i], precision[i + 1])
+    """The area below the highest precision of each recall or a higher one."""
     return sum(
-        (recall[i + 1] - recall[i]) * precision[i + 1]
-        for i in range(len(recall) - 1)
-        if recall[i + 1] != recall[i]
+        (b - a) * max(precision[recall >= b]) for a, b in pairwise(np.unique(np.append(0, recall)))
     )
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_recalls_of_each_class_as_pascal_voc_has_them(seed):
+def test_recalls_of_each_class(seed):
     rng = np.random.default_rng(seed)
     recall = np.sort(rng.integers(0, 8, (3, 6)) / 8, axis=1)
     precision = rng.uniform(0, 1, (3, 6))
     [axes] = precision_recall(recall, precision).axes
-    expected = [all_point(*pair) for pair in zip(recall, precision, strict=True)]
+    expected = [by_hand(*pair) for pair in zip(recall, precision, strict=True)]
     entries = [f"{value:.3f}  {label}" for label, value in enumerate(expected)]
     assert legend(axes) == [f"{np.mean(expected):.3f}  mean", *entries]
     drawn = curves(axes)
-    for entry, value in zip(entries, expected, strict=True):
-        # What is drawn is what is counted.
-        assert area(drawn[entry][0]) == pytest.approx(value)
+    for entry, value, *pair in zip(entries, expected, recall, precision, strict=True):
+        assert area(drawn[entry][0]) == pytest.approx(all_point(*pair))
+        assert all_point(*pair) == pytest.approx(value, abs=0.02)
     mean = drawn[legend(axes)[0]][0]
     at = 37
     highest = [max(p[r >= mean[at, 0]], default=0) for r, p in zip(recall, precision, strict=True)]
@@ -149,11 +151,22 @@ def test_of_many_classes_the_lowest_have_colours():
     assert legend(axes) == [
         f"{np.nanmean(precision):.3f}  mean", *entries, "19 more", "1 without ground truth",
     ]  # fmt: skip
-    assert axes.get_legend().get_title().get_text() == "AP, the lowest"
+    assert axes.get_legend().get_title().get_text() == "AP, the ten lowest"
     drawn = curves(axes)
     assert [drawn[entry][1] for entry in entries] == list(PALETTE)
     pale = [line for line in axes.lines if to_hex(line.get_color()) == PALE]
     assert len(pale) == 19
+
+
+def test_the_mean_hides_no_class(render):
+    """All are perfect, and so lie on one another."""
+    figure = precision_recall(GRID, np.ones((2, 5)))
+    pixels, _ = render(figure)
+    x, y = figure.axes[0].transData.transform((0.3, 1.0))
+    around = pixels[len(pixels) - round(y) - 4 : len(pixels) - round(y) + 4, round(x)].astype(int)
+    for colour in (INK, PALETTE[1]):
+        wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+        assert (np.abs(around - wanted) < 30).all(-1).any(), colour
 
 
 def test_a_curve_is_painted(render):
@@ -197,8 +210,7 @@ def test_curves_of_the_streaming_metric():
     curves = metric.curves()
     arguments = {name: curves[name] for name in ("recall", "precision", "confidence")}
     mean, *classes, absent = legend(precision_recall(**arguments).axes[0])
-    # AP at 101 recalls is not the area below all points.
-    assert float(mean[:5]) == pytest.approx(float(metric.result()["AP50"]), abs=0.02)
+    assert float(mean[:5]) == pytest.approx(float(metric.result()["AP50"]), abs=2e-3)
     assert mean.endswith(f"(best F1 above {curves['best_mean_confidence']:.3g})")
     for text, best in zip(classes, curves["best_confidence"][:2], strict=True):
         assert text.endswith(f"(best F1 above {best:.3g})")
