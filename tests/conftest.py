@@ -1,3 +1,4 @@
+import itertools
 import os
 import sys
 
@@ -17,6 +18,19 @@ from keras_cvx import plugins
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
+
+
+_modules = itertools.count(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """JAX keeps whatever it has compiled: of all tests, many gigabytes a process."""
+    yield
+    if keras.backend.backend() == "jax" and next(_modules) % 8 == 0:
+        import jax
+
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
