@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -57,6 +58,12 @@ def numpy(x):
     return ops.convert_to_numpy(x)
 
 
+@pytest.fixture(scope="module")
+def made(jitted):
+    """Function of a variant and a reduction: the loss, on JAX compiled once for all examples."""
+    return functools.cache(lambda variant, **options: jitted(LOSSES[variant](**options)))
+
+
 @VARIANTS
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
 def test_nothing_to_lose(variant, reduction):
@@ -69,9 +76,9 @@ def test_nothing_to_lose(variant, reduction):
 @VARIANTS
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_equals_the_published_formula(variant, seed):
+def test_equals_the_published_formula(variant, made, seed):
     truth, found = pairs(seed)
-    got = numpy(LOSSES[variant](reduction="none")(truth, found))
+    got = numpy(made(variant, reduction="none")(truth, found))
     np.testing.assert_allclose(got, published(truth, found, variant), atol=1e-6)
 
 
@@ -156,16 +163,16 @@ def test_weights_of_one_more_axis():
 @VARIANTS
 @settings(max_examples=25, deadline=None)
 @given(boxes=testing.boxes((2, 2, 4), ordered=False), padded=st.lists(st.booleans(), min_size=8))
-def test_gradients_are_finite(variant, gradient, boxes, padded):
+def test_gradients_are_finite(variant, gradient, made, boxes, padded):
     """Of empty, inverted, equal, tiny, huge, distant and padded boxes; 0 in padded rows."""
     truth, found = boxes
     padded = np.array(padded[:8]).reshape(2, 4)
     truth = np.where(padded[..., None], np.float32(-1), truth)
-    value, slope = gradient(lambda x: LOSSES[variant]()(truth, x), found)
+    value, slope = gradient(lambda x: made(variant)(truth, x), found)
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
     assert not slope[(truth == -1).all(-1)].any()
-    _, slope = gradient(lambda x: LOSSES[variant]()(truth, x), truth)
+    _, slope = gradient(lambda x: made(variant)(truth, x), truth)
     assert np.isfinite(slope).all()
 
 
