@@ -51,7 +51,8 @@ def detection_confusion(truth, found, num_classes, iou_threshold):
     )
     neither = ignored_detections(taken, ignored)[:, 0]
     taken = taken[:, 0]
-    missed = ops.all(taken[:, :, None] != ops.arange(ops.shape(truth_labels)[1]), axis=1)
+    places = ops.arange(ops.shape(truth_labels)[1], dtype="int32")
+    missed = ops.all(taken[:, :, None] != places, axis=1)
     truth_ids, found_ids = (_with_background(x, num_classes) for x in (truth_labels, labels))
     # One more place, for what takes nothing.
     places = ops.where(taken < 0, ops.full_like(taken, ops.shape(truth_labels)[1]), taken)

@@ -107,7 +107,7 @@ def most_confident(found, number=None):
     labels = found["labels"]
     if number is None or labels.shape[1] <= number:
         return found
-    places = ops.arange(labels.shape[1])
+    places = ops.arange(labels.shape[1], dtype="int32")
     before = ops.logical_and(labels[:, :, None] == labels[:, None], places[:, None] > places)
     ranks = ops.sum(ops.cast(before, "int32"), axis=-1)
     return {**found, "labels": ops.where(ranks < number, labels, ops.full_like(labels, -1))}

@@ -138,7 +138,7 @@ class MeanAveragePrecision(MergeableMetric):
         )
         self.counts.assign(self.counts + counts)
         # A label of −1 has no place among the classes and counts nowhere.
-        of_class = truth["labels"][..., None] == ops.arange(self.num_classes)
+        of_class = truth["labels"][..., None] == ops.arange(self.num_classes, dtype="int32")
         both = ops.logical_and(counting[:, :, :, None], of_class[:, None])  # (B, A, N, C)
         self.truths.assign(self.truths + ops.transpose(ops.sum(ops.cast(both, "float32"), (0, 2))))
 

@@ -101,7 +101,8 @@ def _stable_matching(xp, nothing, within_reach, overlaps, regular, again):
     within_reach, overlaps, regular, again = (
         x if x is None else xp.flip(x, axis=-1) for x in (within_reach, overlaps, regular, again)
     )
-    places, ranks = xp.flip(xp.arange(truths), axis=0), xp.arange(detections)[:, None]
+    places = xp.flip(xp.arange(truths, dtype="int32"), axis=0)
+    ranks = xp.arange(detections, dtype="int32")[:, None]
 
     def turn(within_reach):
         """What each would take, what remains within its reach, and whether two want the same."""

@@ -80,7 +80,7 @@ def non_max_suppression(
         iou_threshold, max_detections,
     )  # fmt: skip
 
-    filled = ops.arange(max_detections) < num_kept[:, None]
+    filled = ops.arange(max_detections, dtype="int32") < num_kept[:, None]
     return (
         ops.where(filled, take_rows(index, kept), -1),
         ops.where(filled, take_rows(label, kept), -1),
@@ -100,7 +100,7 @@ def take_rows(x, indices):
         Tensor `(B, K, ...)`.
     """
     batch, rows = ops.shape(x)[:2]
-    first = rows * ops.cast(ops.arange(batch), "int32")
+    first = rows * ops.arange(batch, dtype="int32")
     taken = ops.take(ops.reshape(x, (-1, *x.shape[2:])), first[:, None] + indices, axis=0)
     # JAX loses an axis where there is no image.
     return ops.reshape(taken, (-1, indices.shape[1], *x.shape[2:]))
@@ -115,7 +115,7 @@ def _visit(rows, passing, iou_threshold, max_detections):
     count = -(-rows.shape[1] // block) * block
     rows = ops.pad(rows, ((0, 0), (0, count - rows.shape[1]), (0, 0)))
     earlier = ops.cast(ops.tril(ops.ones((block, block)), -1), "float32")
-    place, slots = ops.arange(block), ops.arange(max_detections)
+    place, slots = (ops.arange(n, dtype="int32") for n in (block, max_detections))
     none = ops.zeros_like(passing)
 
     def unfinished(turn, kept, num_kept):

@@ -621,3 +621,16 @@ def test_values_and_keys_on_the_host(where, key, value, message):
     with pytest.raises(ValueError, match=message):
         metric.update_state(truth, found)
     assert float(ops.sum(ops.convert_to_tensor(metric.truths))) == 2.0
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_floatx("float16")
+    yield
+    keras.config.set_floatx("float32")
+
+
+def test_counts_are_whole_numbers_where_floats_are_halves(half_precision):
+    """With that setting `ops.arange` of integers has 16 bits on TensorFlow."""
+    truth, found = one([[0, 0, 8, 8], [1, 1, 4, 4]], [[0, 0, 8, 8], [5, 5, 9, 9]])
+    assert values(MeanAveragePrecision(CLASSES), truth, found)[1] == pytest.approx(51 / 101)
