@@ -165,17 +165,17 @@ class IgnoreClass(keras.losses.Loss):
 
 def _made(loss):
     """The loss itself, of whatever form a user gives it in."""
-    made = loss
+    required = (
+        "`loss` must be a `keras.losses.Loss`, or the name of its class, such as 'Dice' or "
+        f"'LovaszSoftmax'. Received: loss={loss!r}"
+    )
     try:
         if isinstance(loss, str) and not hasattr(keras.losses, loss):
             made = plugins.get(loss, kind="loss")
         else:
             made = keras.losses.get(loss)
-    except (TypeError, ValueError):
-        pass
+    except (TypeError, ValueError) as error:
+        raise ValueError(required) from error
     if not isinstance(made, keras.losses.Loss):
-        raise ValueError(
-            "`loss` must be a `keras.losses.Loss`, or the name of its class, such as 'Dice' or "
-            f"'LovaszSoftmax'. Received: loss={loss!r}"
-        )
+        raise ValueError(required)
     return made

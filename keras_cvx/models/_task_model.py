@@ -166,14 +166,7 @@ class TaskModel(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(
-            **{
-                key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-                if isinstance(value, dict)
-                else value
-                for key, value in config.items()
-            }
-        )
+        return cls(**with_parts(config, custom_objects))
 
     def _checked(self, x, y):
         """`y` as Keras takes it. A dataset is as its reader made it; arrays are looked at."""
@@ -190,3 +183,18 @@ class TaskModel(keras.Model):
             check_images(x, self.input_shape, self._required_strides)
         else:
             check_images(x, any_size(self.input_shape))
+
+
+def with_parts(config, custom_objects=None):
+    """A model's configuration, its serialized parts made objects again.
+
+    Args:
+        config: Dictionary, of which each dictionary is a part.
+        custom_objects: As Keras takes them.
+    """
+    return {
+        key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+    }

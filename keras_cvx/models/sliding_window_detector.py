@@ -17,6 +17,7 @@ from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppressio
 from keras_cvx.layers.preprocessing.image_lists import as_array
 from keras_cvx.models._any_size import any_size, written
 from keras_cvx.models._checks import check_agreement, check_registered
+from keras_cvx.models._task_model import with_parts
 from keras_cvx.ops.arguments import check_integers, check_numbers, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.resizing import resize, saturate
@@ -263,14 +264,7 @@ class SlidingWindowDetector(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(
-            **{
-                key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-                if isinstance(value, dict)
-                else value
-                for key, value in config.items()
-            }
-        )
+        return cls(**with_parts(config, custom_objects))
 
     def _made_model(self, *size):
         channels = self.classifier.inputs[0].shape[1 if self._channels_first else 3]
