@@ -21,8 +21,10 @@ ALLOWED = {
     # Only to know whose arrays it moves.
     "geometry": {"ops"},
     "ops": set(),
-    **dict.fromkeys(["codings", "losses", "metrics", "backbones"], frozenset({"ops", "plugins"})),
-    "layers": {"ops", "plugins", "geometry"},
+    **dict.fromkeys(
+        ["codings", "initializers", "losses", "metrics", "backbones"], frozenset({"ops", "plugins"})
+    ),
+    "layers": {"ops", "plugins", "geometry", "initializers"},
     "models": {"ops", "plugins", "codings", "layers", "losses", "metrics", "backbones", "geometry"},
     **dict.fromkeys(["datasets", "visualization"], frozenset({"ops", "geometry"})),
     "testing": {"ops", "plugins"},

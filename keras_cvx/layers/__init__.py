@@ -1,5 +1,7 @@
-"""Layers: preprocessing, heads on feature maps, and what turns their output into detections."""
+"""Layers: preprocessing, heads and decoders on feature maps, and what makes results of theirs."""
 
+from keras_cvx.layers.decoders.feature_pyramid import FeaturePyramidDecoder
+from keras_cvx.layers.decoders.transposed_conv import TransposedConvDecoder
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.heads.localization import LocalizationHead
 from keras_cvx.layers.postprocessing.class_names import ClassNames
@@ -16,6 +18,7 @@ from keras_cvx.layers.preprocessing.resize_with_pad import ResizeWithPad
 __all__ = [
     "ClassNames",
     "CropAndResize",
+    "FeaturePyramidDecoder",
     "GeometricLayer",
     "GridDecoding",
     "GridDetectionHead",
@@ -26,4 +29,5 @@ __all__ = [
     "ResizeWithCropOrPad",
     "ResizeWithPad",
     "RestoreDetections",
+    "TransposedConvDecoder",
 ]

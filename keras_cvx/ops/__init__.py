@@ -10,7 +10,13 @@ from keras_cvx.ops.box_coding import (
 from keras_cvx.ops.boxes import FORMATS, area, clip, convert
 from keras_cvx.ops.confusion import confusion_matrix
 from keras_cvx.ops.distance import signed_distance
-from keras_cvx.ops.grids import attach_cells, cell_centers, detach_cells, image_size
+from keras_cvx.ops.grids import (
+    attach_cells,
+    cell_centers,
+    detach_cells,
+    fit_extent,
+    image_size,
+)
 from keras_cvx.ops.ground_truth import check_ground_truth, unpack_ground_truth
 from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
 from keras_cvx.ops.lovasz import lovasz_jaccard
@@ -37,6 +43,7 @@ __all__ = [
     "elementwise_iou",
     "encode_distances",
     "encode_places",
+    "fit_extent",
     "ignored_detections",
     "image_size",
     "lovasz_jaccard",

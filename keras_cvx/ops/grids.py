@@ -92,3 +92,31 @@ def image_size(centers, strides):
         return extents[:, :1]
     # With an initial value, which is below every extent, an empty batch has a maximum.
     return ops.max(extents, axis=1, keepdims=True, initial=0.0)
+
+
+def fit_extent(maps, height, width):
+    """Feature maps cut, or continued by their last row and column; their cells stay in place.
+
+    A map of stride s that covers an image has as many cells as the image has strides, rounded up;
+    pooling without padding leaves one fewer.
+
+    Args:
+        maps: Tensor `(B, H, W, channels)`.
+        height: Rows of the result, an integer of Python or a scalar tensor.
+        width: Columns of the result, likewise.
+
+    Returns:
+        Tensor `(B, height, width, channels)`.
+
+    Example:
+        >>> maps = ops.reshape(ops.arange(6), (1, 2, 3, 1))
+        >>> ops.convert_to_numpy(fit_extent(maps, 1, 5))[0, 0, :, 0].tolist()
+        [0, 1, 2, 2, 2]
+    """
+    for axis, target in ((1, height), (2, width)):
+        side = ops.shape(maps)[axis]
+        if isinstance(side, int) and isinstance(target, int) and side >= target:
+            maps = maps[:, :target] if axis == 1 else maps[:, :, :target]
+            continue
+        maps = ops.take(maps, ops.minimum(ops.arange(target), side - 1), axis=axis)
+    return maps

@@ -1,0 +1,5 @@
+"""Initial values of weights that Keras lacks."""
+
+from keras_cvx.initializers.bilinear_upsampling import BilinearUpsampling
+
+__all__ = ["BilinearUpsampling"]
