@@ -15,6 +15,7 @@ from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
     ClassNames,
     CropAndResize,
+    FeaturePyramidDecoder,
     GridDecoding,
     GridDetectionHead,
     LocalizationDecoding,
@@ -24,6 +25,7 @@ from keras_cvx.layers import (
     ResizeWithCropOrPad,
     ResizeWithPad,
     RestoreDetections,
+    TransposedConvDecoder,
 )
 from keras_cvx.losses import (
     BoundaryLoss,
@@ -70,6 +72,10 @@ FOUND = {
     "labels": LABELS,
 }
 IMAGES = RNG.integers(0, 256, (BATCH, 32, 48, 3)).astype("uint8")
+DECODED = [
+    RNG.normal(size=(BATCH, 8, 12, 8)).astype("float32"),
+    RNG.normal(size=(BATCH, 4, 6, 9)).astype("float32"),
+]
 MASKS = RNG.integers(0, CLASSES, (BATCH, 8, 6)).astype("int32")
 MASK_SCORES = RNG.normal(size=(*MASKS.shape, CLASSES)).astype("float32")
 # As the preprocessing layers take it, the boxes in the format "center_xywh".
@@ -408,6 +414,41 @@ CASES = {
         "inputs": predictions_of(YOLO),
         "invalid": {"coding": ["no such coding", 3], "bounding_box_format": ["corners", None]},
         "invalid_inputs": {"predictions": PLACES},
+    },
+    "TransposedConvDecoder": {
+        "factory": TransposedConvDecoder,
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "strides": [4, 8],
+            "fusion": "concat",
+            "upsampling": "bilinear",
+            "kernel_sizes": [12, 6],
+            "filters": [7],
+            "data_format": "channels_last",
+        },
+        "inputs": (DECODED, IMAGES.astype("float32")),
+        "differentiable": (True, False),
+        "invalid": {
+            "num_classes": [0, 2.0, True],
+            "strides": [[], [8, 4], [8, 0]],
+            "fusion": ["product"],
+            "upsampling": ["nearest"],
+            "kernel_sizes": [[12], [10, 6], 12],
+            "filters": [[7, 8], [0]],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {
+            "features": (DECODED[:1], IMAGES.astype("float32")),
+            "images": (DECODED, IMAGES[0].astype("float32")),
+        },
+    },
+    "FeaturePyramidDecoder": {
+        "factory": FeaturePyramidDecoder,
+        "init_kwargs": {"num_classes": CLASSES, "strides": [4, 8], "filters": 7},
+        "inputs": (DECODED, IMAGES.astype("float32")),
+        "differentiable": (True, False),
+        "invalid": {"num_classes": [0, 2.0], "strides": [[], [8, 4]], "filters": [0]},
+        "invalid_inputs": {"features": (DECODED[:1], IMAGES.astype("float32"))},
     },
     "GridDetectionHead": {
         "factory": GridDetectionHead,
@@ -786,11 +827,14 @@ CASES = {
 
 
 def own():
+    """By name; but for functions and initializers, which have tests of their own."""
     return {
         name: plugin
         for plugin in plugins.registered()
         for package, name in [plugin.name.split(">")]
         if package == plugins.OWN
+        and isinstance(plugin.object, type)
+        and plugin.kind != "initializer"
     }
 
 

@@ -154,7 +154,7 @@ class TransposedConvDecoder(layers.Layer):
 
     def call(self, features, images, training=None):
         features = list(features) if isinstance(features, (list, tuple)) else [features]
-        self._each_level([x.shape for x in features])
+        self.compute_output_shape([x.shape for x in features], images.shape)
         if self.data_format == "channels_first":
             features = [ops.transpose(x, (0, 2, 3, 1)) for x in features]
         summed = self.fusion == "sum"
