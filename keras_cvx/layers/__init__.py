@@ -9,6 +9,7 @@ from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.localization_decoding import LocalizationDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
+from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
 from keras_cvx.layers.preprocessing.crop_and_resize import CropAndResize
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 from keras_cvx.layers.preprocessing.random_crop_and_resize import RandomCropAndResize
@@ -29,5 +30,6 @@ __all__ = [
     "ResizeWithCropOrPad",
     "ResizeWithPad",
     "RestoreDetections",
+    "SegmentationDecoding",
     "TransposedConvDecoder",
 ]

@@ -66,13 +66,24 @@ def preprocessed(x, layer, images):
     return None
 
 
-def _image(image, index, shape):
-    array = np.asarray(as_array(image, index), "float32")
-    if not shapes_agree(array.shape, shape):
+def check_image(image, index, shape):
+    """Raises if an element of a list of images is none of a static shape.
+
+    Args:
+        image: Array.
+        index: Its place in the list, for the error.
+        shape: Tuple of three, None where any size will do.
+    """
+    if not shapes_agree(image.shape, shape):
         raise ValueError(
             f"`x[{index}]` must be one image {written(shape)}, or the path of a file. "
-            f"Received: shape {array.shape}"
+            f"Received: shape {tuple(image.shape)}"
         )
+
+
+def _image(image, index, shape):
+    array = np.asarray(as_array(image, index), "float32")
+    check_image(array, index, shape)
     return array
 
 

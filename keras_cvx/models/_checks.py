@@ -41,17 +41,42 @@ def check_registered(part, argument, kind):
         )
 
 
+def is_plugin(name, kind):
+    """Whether a string names a plugin of a kind, and no loss or metric of Keras.
+
+    Args:
+        name: String.
+        kind: As `register` takes it.
+    """
+    return ">" in name or f"{plugins.OWN}>{name}" in {p.name for p in plugins.registered(kind)}
+
+
 def agreeing_part(part, kind, **settings):
     """A loss or metric that agrees with the model's settings; by name, one made for them."""
     if isinstance(part, str):
         made = plugins.lookup(part, kind)
-        taken = inspect.signature(made).parameters
-        if isinstance(made, type):
-            made = made(**{name: x for name, x in settings.items() if name in taken})
-        return made
+        if not isinstance(made, type):
+            return made
+        # Of the classes above it too, to which `**kwargs` go on.
+        taken = {name for cls in made.__mro__ for name in inspect.signature(cls).parameters}
+        return made(**{name: x for name, x in settings.items() if name in taken})
     made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
     check_agreement(made, kind, **settings)
     return made
+
+
+def loss_of_logits(name):
+    """A loss by the name of its class, in Keras or among the plugins, or by Keras' other name.
+
+    Args:
+        name: String, such as `"Dice"` or `"sparse_categorical_crossentropy"`.
+    """
+    for known in (name, "".join(word.title() for word in name.split("_"))):
+        made = getattr(keras.losses, known, None)
+        if isinstance(made, type):
+            takes = "from_logits" in inspect.signature(made).parameters
+            return made(**({"from_logits": True} if takes else {}))
+    return agreeing_part(name, "loss", from_logits=True)
 
 
 def check_preprocessing(layer, shape, strides):

@@ -48,10 +48,9 @@ class TaskModel(keras.Model):
         """Functional model from images to detections, which shares this model's weights."""
         name = f"{self.name}_inference"
         if self.preprocessing is None:
-            return keras.Model(self.input, self.detections(self.output), name=name)
+            return keras.Model(self.input, self._decoded(self.output), name=name)
         images = keras.Input(any_size(self.input_shape)[1:], dtype=self.input.dtype, name="images")
-        sample = self.preprocessing({"images": images}, training=False)
-        return keras.Model(images, self._restoring_model(sample), name=name)
+        return keras.Model(images, self._restored(images), name=name)
 
     @functools.cached_property
     def _restoring_model(self):
@@ -60,6 +59,14 @@ class TaskModel(keras.Model):
         found = self.detections(self.output)
         found = RestoreDetections(self.bounding_box_format)(found, record)
         return keras.Model({"images": self.input, "geometry": record}, found, name="restoring")
+
+    def _decoded(self, predictions):
+        """What people use, from what the model gives when it is called."""
+        return self.detections(predictions)
+
+    def _restored(self, images):
+        """The same in the frame of images of any size, which pass through `preprocessing`."""
+        return self._restoring_model(self.preprocessing({"images": images}, training=False))
 
     def detections(self, predictions):
         """Detections from what the model gives when it is called."""

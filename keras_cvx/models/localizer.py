@@ -15,6 +15,7 @@ from keras_cvx.models._checks import (
     check_weights,
     checked_objects,
     image_weights,
+    is_plugin,
 )
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.ops.arguments import check_integers, shapes_agree
@@ -237,13 +238,8 @@ class Localizer(TaskModel):
                     "`predict` instead."
                 )
             return part
-        ours = {p.name for p in plugins.registered() if p.kind == kind}
         # Keras knows the others.
-        return (
-            agreeing_part(part, kind, **settings)
-            if f"keras_cvx>{part}" in ours or ">" in part
-            else part
-        )
+        return agreeing_part(part, kind, **settings) if is_plugin(part, kind) else part
 
     def _check_weights(self, sample_weight):
         for weights in (

@@ -1,4 +1,4 @@
-"""Pixels of masks: which count, and which lie at given places."""
+"""Pixels of masks: which count, which class they are of, and which lie at given places."""
 
 import numpy as np
 from keras import ops
@@ -57,6 +57,80 @@ def weights_of_pixels(sample_weight, masks):
             f"shape {tuple(weights.shape)} for masks {tuple(masks.shape)}"
         )
     return ops.reshape(weights, (*ops.shape(weights), *(1,) * missing))
+
+
+def most_probable(logits):
+    """The class of the highest logit, and its probability.
+
+    Args:
+        logits: Float tensor or NumPy array `(..., C)`.
+
+    Returns:
+        Dictionary of `"masks"`, int32 `(...)`, class ids, −1 where a logit is NaN; and
+        `"confidence"`, float32 `(...)`, their softmax. Of NumPy arrays, NumPy arrays.
+
+    Example:
+        >>> found = most_probable(np.float32([[0.0, 0.0], [float("nan"), 0.0]]))
+        >>> found["masks"].tolist(), found["confidence"].tolist()
+        ([0, -1], [0.5, nan])
+    """
+    on_host = isinstance(logits, np.ndarray)
+    xp, cast = (np, np.asarray) if on_host else (ops, ops.cast)
+    logits = cast(logits, "float32")
+    highest = xp.argmax(logits, axis=-1, keepdims=True)
+    # Not the maximum, which Keras takes of no empty batch.
+    above = logits - xp.take_along_axis(logits, highest, axis=-1)
+    confidence = 1.0 / xp.sum(xp.exp(above), axis=-1)
+    ids = cast(highest[..., 0], "int32")
+    masks = xp.where(xp.isnan(confidence), xp.full_like(ids, -1), ids)
+    return {"masks": masks, "confidence": confidence}
+
+
+def check_masks(masks, *, image_size, num_images, num_classes, ignored):
+    """Raises for masks on which no segmentation can be trained.
+
+    Args:
+        masks: NumPy array `(B, H, W)` or `(B, H, W, 1)`.
+        image_size: Tuple of the images' height and width.
+        num_images: Integer, the B of the images.
+        num_classes: Integer C; ids are in `[0, C)`.
+        ignored: Tuple of further ids.
+
+    Raises:
+        ValueError: If the masks are no integers, of another size or number than the images, or an
+            id is out of range. The message names the ids, the number of pixels and an image.
+    """
+    expected = (num_images, *image_size)
+    if masks.shape not in (expected, (*expected, 1)):
+        mend = ""
+        if masks.ndim == 4 and masks.shape[:3] == expected:
+            mend = " Of one-hot masks, pass `np.argmax(masks, axis=-1)`."
+        elif masks.shape[:1] == expected[:1]:
+            mend = (
+                " `keras_cvx.layers.ResizeWithPad` moves images and masks of a sample to one size."
+            )
+        raise ValueError(
+            f"`y` must be masks of the size of their images, {expected} or {(*expected, 1)}. "
+            f"Received: shape {masks.shape}.{mend}"
+        )
+    if masks.dtype.kind not in "iu":
+        raise ValueError(
+            "`y` must be masks of class ids, integers. Received: dtype "
+            f"{masks.dtype}. If they are whole numbers, pass `masks.astype('int32')`."
+        )
+    for index, mask in enumerate(masks):
+        wrong = (mask < 0) | (mask >= num_classes)
+        if ignored:
+            wrong &= ~np.isin(mask, ignored)
+        if wrong.any():
+            ids, counts = np.unique(mask[wrong], return_counts=True)
+            others = f", or the ignored {list(ignored)}" if ignored else ""
+            raise ValueError(
+                f"`y` must hold ids from 0 to {num_classes - 1}{others}. Received: "
+                f"{ids[:10].tolist()} in {int(counts.sum())} pixels of the mask of image {index}, "
+                "the first with such ids. Map them to classes, or give the model "
+                f"`num_classes={int(masks.max()) + 1}` or these ids as `ignore_class`."
+            )
 
 
 def take_pixels(mask, places, fill_value):

@@ -100,6 +100,32 @@ class GeometricLayer(keras.layers.Layer):
         """
         return geometry.transform_boxes(boxes, record), None
 
+    def restore_maps(self, maps, source_size, *, fill_value=0.0):
+        """Maps of resized images, logits for instance, moved back to the images they are made of.
+
+        Within the content of the image they are interpolated bilinearly; what the padding holds
+        has no part in it.
+
+        Args:
+            maps: Float array `(B, height, width, C)` or `(height, width, C)`, of the layer's size;
+                the channels last, whatever the data format.
+            source_size: Pair of height and width in pixels, as `record` takes it.
+            fill_value: Number for pixels of the image that the layer has cut off.
+
+        Returns:
+            Float array `(..., H, W, C)` in the size of the images.
+
+        Example:
+            >>> import keras_cvx
+            >>> letterbox = keras_cvx.layers.ResizeWithPad(4, 4)
+            >>> maps = np.float32([0, 1, 3, 0]).reshape(4, 1, 1) * np.ones((1, 4, 1), "float32")
+            >>> letterbox.restore_maps(maps, (4, 8))[:, 0, 0].tolist()
+            [1.0, 1.5, 2.5, 3.0]
+        """
+        record = self.record(source_size)
+        content, offset = (_whole(record[name]) for name in ("content_size", "offset"))
+        return resize(pad(maps, content, [-x for x in offset], fill_value), source_size)
+
     def __call__(self, data, *args, **kwargs):
         images = _images(data)
         if is_picture(images):

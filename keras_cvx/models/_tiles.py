@@ -1,0 +1,145 @@
+"""Images of any size predicted tile by tile, and the tiles' results blended."""
+
+import keras
+import numpy as np
+
+from keras_cvx.ops.arguments import check_integers, shapes_agree
+
+# A side of the tiles where the network takes images of any size.
+_TILE = 512
+
+
+def checked_tile_size(tile_size, overlap, stride, sides):
+    """Height and width of the tiles.
+
+    Args:
+        tile_size: None, integer, or pair of integers, as a user gives it.
+        overlap: Integer, pixels that neighbouring tiles share.
+        stride: The largest stride of the network.
+        sides: Static height and width of the network's images, None where any will do.
+
+    Raises:
+        ValueError: If they do not go together.
+    """
+    if tile_size is None:
+        tile_size = tuple(side or _TILE for side in sides)
+    tile_size = tuple(tile_size) if isinstance(tile_size, (list, tuple)) else (tile_size,) * 2
+    for side in tile_size:
+        check_integers(1, tile_size=side)
+    check_integers(0, overlap=overlap)
+    if not shapes_agree(tile_size, tuple(sides)):
+        raise ValueError(
+            "`tile_size` must be the size of the images that the backbone takes, "
+            f"{tuple(sides)}. Received: tile_size={tile_size}"
+        )
+    if overlap > min(tile_size) - stride:
+        raise ValueError(
+            f"`overlap` must be less than `tile_size` by {stride} or more, the largest stride. "
+            f"Received: overlap={overlap}, tile_size={tile_size}"
+        )
+    return tile_size
+
+
+def starts(side, tile, overlap, stride):
+    """Where the tiles of a side begin: at multiples of a stride, the last one flush with the end.
+
+    Args:
+        side: Positive integer, pixels of the image.
+        tile: Positive integer, at most `side`.
+        overlap: Pixels that neighbours share, at least; less than `tile` by a stride or more.
+        stride: The largest stride of the network.
+
+    Returns:
+        List of integers.
+
+    Example:
+        >>> starts(100, 40, 8, stride=16)
+        [0, 32, 60]
+    """
+    if side == tile:
+        # A smaller image than the tiles that were asked for, whole.
+        return [0]
+    step = (tile - overlap) // stride * stride
+    return [*range(0, side - tile, step), side - tile]
+
+
+def weights(tile, overlap, *, first, last):
+    """How much each pixel of a tile counts along one axis.
+
+    It rises from 0 to 1 in the middle half of the overlap, so that the outer quarter, where the
+    network saw the tile's border, counts nothing, as long as there is a neighbour.
+
+    Args:
+        tile: Positive integer.
+        overlap: Integer of at least 0.
+        first: Whether the tile begins where the image begins.
+        last: Whether it ends where the image ends.
+
+    Returns:
+        Float32 array `(tile,)` in `[0, 1]`.
+
+    Example:
+        >>> weights(8, 4, first=False, last=True).tolist()
+        [0.0, 0.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    counted = np.ones(tile, "float32")
+    if overlap:
+        rising = (np.arange(tile, dtype="float32") + np.float32(0.5 - overlap / 4)) / (overlap / 2)
+        rising = np.clip(rising, 0.0, 1.0)
+        if not first:
+            counted = rising
+        if not last:
+            counted = np.minimum(counted, rising[::-1])
+    return counted
+
+
+def blended(image, predict, tile_size, overlap, stride, batch_size):
+    """Logits of an image from those of its tiles, a band of rows at a time.
+
+    No more is held than the logits of one row of tiles.
+
+    Args:
+        image: NumPy array of one image, in Keras' data format. Of a memory-mapped one, tiles are
+            read as needed.
+        predict: Function from a batch of tiles, in that format, to logits `(B, height, width, C)`
+            in NumPy arrays.
+        tile_size: Pair of height and width; where the image is smaller, so is the tile.
+        overlap: Pixels that neighbouring tiles share, at least.
+        stride: The largest stride of the network.
+        batch_size: Positive integer, the most tiles at once.
+
+    Yields:
+        Float32 arrays `(rows, W, C)`: the logits of the image, from the top down.
+    """
+    channels_first = keras.config.image_data_format() == "channels_first"
+    if channels_first:
+        image = np.moveaxis(image, 0, -1)
+    size = image.shape[:2]
+    height, width = (min(pair) for pair in zip(tile_size, size, strict=True))
+    rows, columns = (
+        starts(side, tile, overlap, stride)
+        for side, tile in zip(size, (height, width), strict=True)
+    )
+    across = [
+        weights(width, overlap, first=left == columns[0], last=left == columns[-1])
+        for left in columns
+    ]
+    total = weight = None
+    for row, top in enumerate(rows):
+        down = weights(height, overlap, first=row == 0, last=row == len(rows) - 1)[:, None, None]
+        for first in range(0, len(columns), batch_size):
+            lefts = columns[first : first + batch_size]
+            tiles = np.stack([image[top : top + height, left : left + width] for left in lefts])
+            logits = predict(np.moveaxis(tiles, -1, 1) if channels_first else tiles)
+            if total is None:
+                total = np.zeros((height, size[1], logits.shape[-1]), "float32")
+                weight = np.zeros((height, size[1], 1), "float32")
+            for left, found, share in zip(lefts, logits, across[first:], strict=False):
+                counted = down * share[:, None]
+                total[:, left : left + width] += counted * found
+                weight[:, left : left + width] += counted
+        done = (rows[row + 1] if row + 1 < len(rows) else size[0]) - top
+        yield total[:done] / weight[:done]
+        for band in (total, weight):
+            band[: height - done] = band[done:].copy()
+            band[height - done :] = 0.0

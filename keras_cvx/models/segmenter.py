@@ -1,0 +1,419 @@
+"""The assembled segmenter: backbone, decoder, loss and metric, at any size of images."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_cvx import plugins
+from keras_cvx.backbones.feature_extractor import FeatureExtractor
+from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
+from keras_cvx.layers.preprocessing.image_lists import as_array
+from keras_cvx.losses.ignore_class import IgnoreClass
+from keras_cvx.models._any_size import any_size, check_image, preprocessed
+from keras_cvx.models._checks import (
+    agreeing_part,
+    check_agreement,
+    check_images,
+    check_registered,
+    is_plugin,
+    loss_of_logits,
+)
+from keras_cvx.models._task_model import TaskModel
+from keras_cvx.models._tiles import blended, checked_tile_size
+from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree
+from keras_cvx.ops.masks import check_masks, most_probable, weights_of_pixels
+
+
+@plugins.register("Segmenter", kind="model")
+class Segmenter(TaskModel):
+    """Predicts the class of every pixel, on any backbone, for images of any size.
+
+    Called directly it gives the logits `(B, H, W, C)`, float32, classes last in either data
+    format, which the loss takes. `predict`, `inference_model` and `export` give masks and their
+    confidence. Background is a class like others.
+
+    `fit` and `evaluate` take masks of class ids, integers `(B, H, W)` or `(B, H, W, 1)`, and
+    `sample_weight` of images, `(B,)`, or of pixels, `(B, H, W)`.
+
+    Args:
+        backbone: A functional `keras.Model` of images `(B, H, W, 3)`, which it gets as the user has
+            them: its normalization is part of it. It must have the decoder's strides.
+        num_classes: Integer C of at least 2, background counted.
+        decoder: Name of a plugin of kind `"decoder"`, which is called with C: `"fcn32s"`,
+            `"fcn16s"`, `"fcn8s"`, `"unet"`, `"fpn"` or that of another package. Or a layer with
+            the attribute `strides`, which is called with the list of the backbone's feature maps of
+            these strides and the images, and gives logits `(B, H, W, C)`.
+        ignore_class: Integer, sequence of integers, or None: ids of pixels that count neither in
+            the loss nor in the metric.
+        preprocessing: A layer such as `ResizeWithPad(256, 256)` that makes images of one size.
+            Through it images of any size, and in lists files too, pass in `predict`,
+            `inference_model` and `export`, so that each mask has the size of its original image.
+            Training takes images and masks that have passed through it. It can be replaced.
+            Files are read as RGB, their EXIF orientation applied; arrays in a list are RGB.
+        **kwargs: As for every Keras model (`name`, `trainable`).
+
+    Attributes:
+        backbone: The backbone, as it was given.
+        decoder: The decoder's layer.
+        preprocessing: The layer through which images of any size pass, or None.
+        inference_model: Functional model from images to masks; it shares all weights.
+
+    Raises:
+        ValueError: If the backbone lacks a stride, there is no such decoder, an argument is out of
+            its range, or the class of a part is not registered.
+
+    Example:
+        ```python
+        backbone = keras_cvx.backbones.get("MobileNetV2", input_shape=(None, None, 3))
+        segmenter = keras_cvx.models.Segmenter(backbone, num_classes=11, decoder="fcn8s")
+        segmenter.compile(optimizer=keras.optimizers.AdamW(1e-3))
+        segmenter.fit(images, masks, epochs=8, class_weight={0: 0.5})
+        segmenter.predict(images)["masks"]
+        ```
+
+    Reference:
+        Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation.
+    """
+
+    # Weights by class of the current `fit`, or None.
+    _class_weight = None
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        *,
+        decoder="fcn8s",
+        ignore_class=255,
+        preprocessing=None,
+        **kwargs,
+    ):
+        check_integers(2, num_classes=num_classes)
+        ignored_ids(ignore_class)
+        decoder = _made(decoder, num_classes)
+        try:
+            extractor = FeatureExtractor(backbone, decoder.strides, name="feature_extractor")
+        except ValueError as error:
+            raise ValueError(
+                f"`decoder` uses the strides {decoder.strides} of `backbone`: {error}"
+            ) from error
+        images = backbone.inputs[0]
+        inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
+        maps = extractor(inputs)
+        logits = decoder(maps if isinstance(maps, list) else [maps], inputs)
+        _check_logits(logits, inputs, num_classes)
+        super().__init__(inputs=inputs, outputs=logits, **kwargs)
+        self.num_classes = num_classes
+        self.decoder = decoder
+        self.ignore_class = ignore_class
+        self.preprocessing = preprocessing
+
+    @property
+    def _largest_stride(self):
+        strides = self.decoder.strides
+        return max(strides) if isinstance(strides, (list, tuple)) else strides
+
+    @property
+    def backbone(self):
+        """The backbone, as it was given."""
+        return self.get_layer("feature_extractor").backbone
+
+    def _decoded(self, predictions):
+        return SegmentationDecoding(name="decoding")(predictions)
+
+    def _restored(self, images):
+        logits = keras.Model(self.input, self.output)(self.preprocessing(images, training=False))
+        return SegmentationDecoding(self.preprocessing, name="decoding")(logits, images=images)
+
+    def checked_truth(self, x, y):
+        """`y` as an array; a `ValueError` if it is no masks of the images `x`."""
+        if not hasattr(y, "shape"):
+            try:
+                y = np.asarray(y)
+            except ValueError:
+                y = np.asarray(y, object)
+        check_masks(
+            ops.convert_to_numpy(y) if ops.is_tensor(y) else np.asarray(y),
+            num_images=len(x),
+            image_size=tuple(x.shape[_sides()]),
+            num_classes=self.num_classes,
+            ignored=ignored_ids(self.ignore_class),
+        )
+        return y
+
+    def compile(
+        self, optimizer="adamw", loss="auto", metrics="auto", weighted_metrics=None, **kwargs
+    ):
+        """Configures training.
+
+        Args:
+            optimizer: As Keras takes it.
+            loss: A loss of masks of ids and logits: an object, a function, or the name of a class
+                of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits and
+                ignores the ids that the model ignores. `"auto"` for
+                `"SparseCategoricalCrossentropy"`.
+            metrics: A metric of masks of ids and logits, or a list of them: objects, or names of
+                plugins, which are made for this model, or names that Keras knows; `"auto"` for
+                `"SegmentationIoU"`; None for none.
+            weighted_metrics: Likewise; in these `sample_weight` counts.
+            **kwargs: As Keras' `compile` takes them.
+
+        Raises:
+            ValueError: If a loss takes probabilities, or a metric has another number of classes.
+        """
+        if kwargs.pop("loss_weights", None) is not None:
+            raise ValueError(
+                "`loss_weights` must be None: a segmenter has one loss. Received: a value"
+            )
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = "SegmentationIoU"
+        super().compile(
+            optimizer=optimizer,
+            loss=self._made_loss(loss),
+            metrics=self._made_metrics(metrics),
+            weighted_metrics=self._made_metrics(weighted_metrics),
+            **kwargs,
+        )
+
+    def fit(self, x=None, y=None, *args, class_weight=None, **kwargs):
+        """As `keras.Model.fit`, on images and masks; arrays are checked first.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of images and masks, whose values are taken as
+                they are.
+            y: Masks of class ids, integers `(B, H, W)` or `(B, H, W, 1)`.
+            *args: As Keras' `fit` takes them.
+            class_weight: Dictionary from class ids to the weights of their pixels in the loss of
+                training, 1 for those that are not in it; for a loss with a value for each pixel.
+                The loss is not divided by their sum.
+            **kwargs: As Keras' `fit` takes them; `sample_weight` `(B,)`, or `(B, H, W)`.
+
+        Returns:
+            The `History` of Keras.
+
+        Raises:
+            ValueError: If the arrays are not of this structure; if masks are not of integers, or an
+                id is out of range; the message names the image.
+        """
+        weights = None if class_weight is None else _weights(class_weight, self.num_classes)
+        # Whatever was traced has the weights of its time in it.
+        self._set_class_weight(weights)
+        try:
+            return super().fit(x, y, *args, **kwargs)
+        finally:
+            self._set_class_weight(None)
+
+    def predict(self, x, batch_size=None, **kwargs):
+        """Masks and their confidence as NumPy arrays, in the size of the images.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also images of any
+                sizes: a list of arrays `(H, W, 3)` and paths of files, or ragged ones.
+            batch_size: Images at once, 32 if None.
+            **kwargs: As Keras' `predict` takes them; without effect for images of several sizes.
+
+        Returns:
+            Dictionary of `"masks"`, int32 `(B, H, W)`, class ids, and `"confidence"`, float32
+            `(B, H, W)`, in `[0, 1]`. Of images of several sizes, lists of `(H, W)`. An id is −1
+            where `preprocessing` has cut a pixel off, or a logit is NaN.
+
+        Raises:
+            ValueError: If images are of another shape than the model takes.
+        """
+        if self.preprocessing is not None:
+            sample = preprocessed(x, self.preprocessing, self.input)
+            if sample is not None:
+                return self._of_several_sizes(sample, batch_size or 32)
+        return super().predict(x, batch_size=batch_size, **kwargs)
+
+    def predict_tiled(self, x, tile_size=None, overlap=128, batch_size=8):
+        """As `predict`, of large images at their own size, tile by tile.
+
+        The logits of neighbouring tiles are blended where they overlap; the outer quarter of the
+        overlap, where the network saw a tile's border, does not count. So where that quarter is
+        wider than what a pixel's logits depend on, and the sides of tiles and images are
+        multiples of the largest stride, the result is that of the whole image. Memory holds one
+        row of tiles and the result. `preprocessing` is not used.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a list of arrays `(H, W, 3)`, memory-mapped ones for
+                instance, and paths of files. A side shorter than the tile is predicted whole.
+            tile_size: Positive integer, or a pair of height and width in pixels. The size of the
+                backbone's images if None, or 512 if that is unknown.
+            overlap: Pixels that neighbouring tiles share, at least; less than the tile by the
+                largest stride or more.
+            batch_size: Positive integer, tiles at once.
+
+        Returns:
+            Dictionary of `"masks"`, int32 `(B, H, W)`, and `"confidence"`, float32 `(B, H, W)`; of
+            a list, lists of `(H, W)`.
+
+        Raises:
+            ValueError: If an argument is out of its range, or an image of another shape.
+        """
+        shape = any_size(self.input_shape)
+        tile_size = checked_tile_size(
+            tile_size, overlap, self._largest_stride, self.input_shape[_sides()]
+        )
+        check_integers(1, batch_size=batch_size)
+        if not isinstance(x, (list, tuple)):
+            check_images(x, shape)
+        masks, confidence = [], []
+        for index, one in enumerate(x):
+            image = np.asanyarray(as_array(one, index))
+            check_image(image, index, shape[1:])
+            bands = blended(
+                image, self._logits, tile_size, overlap, self._largest_stride, batch_size
+            )
+            found = [most_probable(logits) for logits in bands]
+            masks.append(np.concatenate([band["masks"] for band in found]))
+            confidence.append(np.concatenate([band["confidence"] for band in found]))
+        if not isinstance(x, (list, tuple)):
+            masks, confidence = (
+                np.asarray(found, dtype).reshape(len(x), *x.shape[_sides()])
+                for found, dtype in ((masks, "int32"), (confidence, "float32"))
+            )
+        return {"masks": masks, "confidence": confidence}
+
+    # What Keras' training loop calls.
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if training and self._class_weight is not None:
+            sample_weight = self._pixel_weights(y, sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "ignore_class": self.ignore_class,
+            "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    def _made_loss(self, loss):
+        if isinstance(loss, str):
+            name = "SparseCategoricalCrossentropy" if loss == "auto" else loss
+            loss = IgnoreClass(loss_of_logits(name), self.ignore_class)
+        inner = loss.loss if isinstance(loss, IgnoreClass) else loss
+        of_keras = type(inner).__module__.split(".")[0] == "keras"
+        if isinstance(inner, keras.losses.Loss) and not getattr(inner, "from_logits", not of_keras):
+            raise ValueError(
+                "`loss` must take logits, which the segmenter gives. Received: a "
+                f"{type(inner).__name__} of probabilities. Make it with `from_logits=True`; in "
+                "place of Keras' Dice and Tversky take `keras_cvx.losses.GeneralizedDice` and "
+                "`FocalTversky`."
+            )
+        return loss
+
+    def _made_metrics(self, metrics):
+        if metrics is None:
+            return None
+        settings = {
+            "num_classes": self.num_classes,
+            "ignore_class": self.ignore_class,
+            "sparse_y_pred": False,
+        }
+        made = []
+        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            if isinstance(metric, str) and is_plugin(metric, "metric"):
+                made.append(agreeing_part(metric, "metric", **settings))
+                continue
+            for name in ("num_classes", "sparse_y_pred"):
+                check_agreement(metric, "metric", owner="segmenter", **{name: settings[name]})
+            made.append(metric)
+        return made
+
+    def _check_weights(self, sample_weight):
+        """Nothing: weights of images and of pixels are right, and the loss knows their shapes."""
+
+    def _set_class_weight(self, weights):
+        if self._class_weight is not weights:
+            # Past Keras' tracking. What was traced before has the earlier weights in it.
+            object.__setattr__(self, "_class_weight", weights)
+            self.train_function = None
+
+    def _pixel_weights(self, masks, sample_weight):
+        """The weights of the masks' classes, `(B, H, W)`, times those of images or pixels."""
+        masks = ops.cast(masks, "int32")
+        if len(masks.shape) == 4:
+            masks = ops.squeeze(masks, -1)
+        known = ops.logical_and(masks >= 0, masks < self.num_classes)
+        weights = ops.take(self._class_weight, ops.where(known, masks, ops.zeros_like(masks)))
+        weights = ops.where(known, weights, ops.ones_like(weights))
+        return (
+            weights if sample_weight is None else weights * weights_of_pixels(sample_weight, masks)
+        )
+
+    def _of_several_sizes(self, samples, batch_size):
+        """What `predict` gives of one preprocessed sample, or of a dataset of such."""
+        decoding = SegmentationDecoding(self.preprocessing)
+        masks, confidence = [], []
+        for sample in [samples] if isinstance(samples, dict) else samples:
+            images = np.asarray(sample["images"])
+            sizes = np.asarray(sample["geometry"]["source_size"]).astype(int).tolist()
+            for first in range(0, len(images), batch_size):
+                # Not all at once, for the logits are many times as large as the images.
+                batch = slice(first, first + batch_size)
+                for logits, size in zip(self._logits(images[batch]), sizes[batch], strict=True):
+                    found = decoding.at_size(logits, tuple(size))
+                    masks.append(found["masks"])
+                    confidence.append(found["confidence"])
+        return {"masks": masks, "confidence": confidence}
+
+    def _logits(self, images):
+        """The logits of one batch as a NumPy array."""
+        return ops.convert_to_numpy(keras.Model.predict_on_batch(self, images))
+
+
+def _made(decoder, num_classes):
+    """The decoder's layer, which has strides and agrees with the model."""
+    if isinstance(decoder, str):
+        make = plugins.lookup(decoder, "decoder")
+        try:
+            decoder = make(num_classes, name="decoder")
+        except TypeError as error:
+            raise ValueError(
+                "`decoder` must be the name of a decoder that needs nothing but `num_classes`. "
+                f"Received: decoder={decoder!r} ({error}). Make the layer and pass it."
+            ) from error
+    if not isinstance(decoder, keras.layers.Layer) or not hasattr(decoder, "strides"):
+        raise ValueError(
+            "`decoder` must be the name of a decoder, such as 'fcn8s', or a layer with the "
+            "attribute `strides`, those of the feature maps on which it is called. Received: "
+            f"{decoder!r}"
+        )
+    check_registered(decoder, "decoder", "decoder")
+    check_agreement(decoder, "decoder", owner="segmenter", num_classes=num_classes)
+    return decoder
+
+
+def _check_logits(logits, images, num_classes):
+    expected = (images.shape[0], *images.shape[_sides()], num_classes)
+    if not isinstance(logits, keras.KerasTensor) or not shapes_agree(logits.shape, expected):
+        received = keras.tree.map_structure(lambda x: tuple(x.shape), logits)
+        raise ValueError(
+            f"`decoder` must give logits (B, H, W, {num_classes}) of the size of the images, "
+            f"{expected}. Received: {received}"
+        )
+
+
+def _weights(class_weight, num_classes):
+    """Float32 array `(C,)` of a dictionary of classes."""
+    required = (
+        f"`class_weight` must be a dictionary from class ids, 0 to {num_classes - 1}, to weights "
+        f"of at least 0. Received: class_weight={class_weight!r}"
+    )
+    if not isinstance(class_weight, dict):
+        raise ValueError(required)
+    weights = np.ones(num_classes, "float32")
+    for label, weight in class_weight.items():
+        if label not in range(num_classes) or not 0 <= weight < np.inf:
+            raise ValueError(required)
+        weights[int(label)] = weight
+    return weights
+
+
+def _sides():
+    return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
