@@ -132,8 +132,8 @@ def check_images(x, shape, strides=(1,)):
     """
     required = f"`x` must be images of shape {written(shape)}"
     other = (
-        f"Images of other sizes pass through `{_resizing(shape)}`: with their boxes to be trained "
-        "on; to predict, give it to the model as `preprocessing`"
+        f"Images of other sizes pass through `{_resizing(shape)}`: with their ground truth to be "
+        "trained on; to predict, give it to the model as `preprocessing`"
     )
     if is_picture(x):
         raise ValueError(
@@ -169,15 +169,20 @@ def check_images(x, shape, strides=(1,)):
     raise ValueError(f"{required}. Received: shape {received}.{mend}")
 
 
-def check_no_sample(x):
-    """Raises for whole samples, which hold images and more, where images are to come alone."""
+def check_no_sample(x, truth):
+    """Raises for whole samples, which hold images and more, where images are to come alone.
+
+    Args:
+        x: What a user gives as images.
+        truth: The key of the ground truth in a sample.
+    """
     keys = getattr(x, "element_spec", x)
     if isinstance(keys, dict):
         raise ValueError(
             "`x` must be images (B, H, W, C), or a dataset of pairs of images and ground truth. "
             f"Received: a dictionary with the keys {sorted(map(str, keys))}. Of scenes, pass "
-            '`scenes["images"]` as `x` and `scenes["bounding_boxes"]` as `y`; of a dataset, '
-            '`dataset.map(lambda sample: (sample["images"], sample["bounding_boxes"]))`.'
+            f'`scenes["images"]` as `x` and `scenes["{truth}"]` as `y`; of a dataset, '
+            f'`dataset.map(lambda sample: (sample["images"], sample["{truth}"]))`.'
         )
 
 

@@ -25,6 +25,8 @@ class TaskModel(keras.Model):
     of the images must be a multiple of something.
     """
 
+    # Where the ground truth is in a sample.
+    _truth_key = "bounding_boxes"
     # What `inference_model` has inside; when one is replaced, the model is made anew.
     _inference_parts: tuple[str, ...] = ("preprocessing",)
 
@@ -77,7 +79,7 @@ class TaskModel(keras.Model):
         raise NotImplementedError
 
     def call(self, inputs, training=None, mask=None):
-        check_no_sample(inputs)
+        check_no_sample(inputs, self._truth_key)
         check_image_shape(inputs.shape, self._required_strides)
         return super().call(inputs, training=training, mask=mask)
 
@@ -177,7 +179,7 @@ class TaskModel(keras.Model):
 
     def _checked(self, x, y):
         """`y` as Keras takes it. A dataset is as its reader made it; arrays are looked at."""
-        check_no_sample(x)
+        check_no_sample(x, self._truth_key)
         check_images(x, self.input_shape, self._required_strides)
         return self.checked_truth(x, y) if hasattr(x, "shape") else y
 

@@ -75,6 +75,7 @@ class Segmenter(TaskModel):
         Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation.
     """
 
+    _truth_key = "segmentation_masks"
     # Weights by class of the current `fit`, or None.
     _class_weight = None
 
@@ -100,7 +101,13 @@ class Segmenter(TaskModel):
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         maps = extractor(inputs)
-        logits = decoder(maps if isinstance(maps, list) else [maps], inputs)
+        try:
+            logits = decoder(maps if isinstance(maps, list) else [maps], inputs)
+        except TypeError as error:
+            raise ValueError(
+                "`decoder` must be a layer that is called on a list of feature maps and the images."
+                f" Received: {decoder!r}, which is not: {error}"
+            ) from error
         _check_logits(logits, inputs, num_classes)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         self.num_classes = num_classes
