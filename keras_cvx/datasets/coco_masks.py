@@ -11,7 +11,7 @@ from keras_cvx.datasets.rasterizing import (
     checked_polygons,
     checked_size,
     counts_of,
-    filled,
+    paint,
 )
 from keras_cvx.datasets.segmentation_samples import SegmentationSamples, checked_folder, listed
 
@@ -155,17 +155,17 @@ class COCOMasks(SegmentationSamples):
 
 def _painted(regions, size, num_classes):
     """The labels of an image's pixels."""
-    mask = np.zeros(size, "uint8" if num_classes <= _IGNORED else "int32")
+    columns = np.zeros(size[::-1], "uint8" if num_classes <= _IGNORED else "int32")
     layers = []
     for order, region in enumerate(regions):
         counts = region.counts
         if counts is None:
             counts = counts_of(region.polygons, size)
         layers.append((not region.is_crowd, -int(counts[1::2].sum()), order, region.label, counts))
-    # From the back to the front; the pixels of one at a time.
+    # From the back to the front.
     for *_, label, counts in sorted(layers, key=lambda layer: layer[:3]):
-        mask[filled(counts, size)] = label
-    return mask
+        paint(columns, counts, label)
+    return np.ascontiguousarray(columns.T)
 
 
 def _region(record, label, size, path):

@@ -122,13 +122,15 @@ def _checked_polygon(polygon, index, size):
             f"height={size[0]} pixels. Received: the point {points[~near.all(-1)][0].tolist()}. "
             "Are the coordinates of another size of the image?"
         )
-    steps = np.abs(points - np.roll(points, -1, axis=0)).max(-1).sum()
     # The outline of all pixels there are, one by one; each step costs memory and time.
-    if steps > 4 * np.prod(3 * sides):
-        raise ValueError(
-            f"`polygons[{index}]` must not be longer than the outlines of all pixels together. "
-            f"Received: {len(points)} points, {steps:.0f} pixels"
-        )
+    longest = 4 * np.prod(3 * sides)
+    if len(points) * 3 * sides.max() > longest:
+        steps = np.abs(points - np.roll(points, -1, axis=0)).max(-1).sum()
+        if steps > longest:
+            raise ValueError(
+                f"`polygons[{index}]` must not be longer than the outlines of all pixels together. "
+                f"Received: {len(points)} points, {steps:.0f} pixels"
+            )
     return points
 
 
@@ -240,5 +242,21 @@ def filled(counts, size):
     Returns:
         Boolean array `(height, width)`.
     """
-    inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(size[::-1]).T
+    columns = np.zeros(size[::-1], bool)
+    paint(columns, counts, True)
+    return columns.T
+
+
+def paint(columns, counts, value):
+    """Gives the pixels of run-lengths a value.
+
+    Args:
+        columns: Contiguous array `(width, height)`, changed in place.
+        counts: As `checked_counts` gives them.
+        value: Of the array's dtype.
+    """
+    pixels = columns.reshape(-1)
+    ends = np.cumsum(counts).tolist()
+    # An object has a run or two in each of its columns.
+    for start, end in zip(ends[::2], ends[1::2], strict=False):
+        pixels[start:end] = value
