@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_cvx import geometry
-from keras_cvx.layers.preprocessing.image_lists import batch_of, is_picture, picture
+from keras_cvx.layers.preprocessing.image_lists import batch_of
 from keras_cvx.ops import _arrays, _kernels
 from keras_cvx.ops.arguments import (
     check_fill_value,
@@ -15,6 +15,7 @@ from keras_cvx.ops.arguments import (
     static_shape,
 )
 from keras_cvx.ops.boxes import check_format, convert
+from keras_cvx.ops.pictures import is_picture, picture
 from keras_cvx.ops.resizing import pad, resize
 
 # The shape of a row and the dtype of the entries of `bounding_boxes`, where a list tells neither.

@@ -1,13 +1,11 @@
-"""Images of several sizes in a list, and images that are pictures or files."""
-
-import os
-import sys
+"""Images of several sizes in a list."""
 
 import numpy as np
 
 from keras_cvx import geometry
 from keras_cvx.ops import _arrays
 from keras_cvx.ops.arguments import dtype_name
+from keras_cvx.ops.pictures import is_picture, picture
 
 
 def batch_of(layer, data, *args, **kwargs):
@@ -107,18 +105,6 @@ def _one_of(name, values, index, count, may_be_shared):
     return values[index]
 
 
-def is_picture(image):
-    """Whether an image is the path of a file, or a picture of Pillow's.
-
-    Args:
-        image: Any object.
-    """
-    pillow = sys.modules.get("PIL.Image")
-    return isinstance(image, (str, os.PathLike)) or (
-        pillow is not None and isinstance(image, pillow.Image)
-    )
-
-
 def as_array(image, index):
     """An image of a list: itself, or read if it is a path or a picture of Pillow's.
 
@@ -135,43 +121,3 @@ def as_array(image, index):
     if is_picture(image):
         return picture(image, f"images[{index}]")
     return image if hasattr(image, "shape") else np.asarray(image)
-
-
-def picture(image, name="images"):
-    """The pixels of a file or of a picture of Pillow's, upright and in RGB.
-
-    Args:
-        image: Path or picture. Its orientation (EXIF) is applied, 16 bits become 8, and
-            transparency is dropped.
-        name: The argument's name, for the error.
-
-    Returns:
-        uint8 array `(H, W, 3)`.
-
-    Raises:
-        ValueError: If it cannot be decoded.
-    """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise ImportError(
-            "Reading image files needs Pillow. Install it with `pip install keras-cvx[vision]`."
-        ) from error
-    try:
-        if not isinstance(image, Image.Image):
-            with Image.open(image) as opened:
-                return picture(opened, name)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):
-            # Pillow's own conversion would cut to 255 what is brighter.
-            grey = (np.asarray(upright).astype("float32") / 257).round().astype("uint8")
-            upright = Image.fromarray(grey)
-        if upright.mode in ("I", "F"):
-            raise ValueError(f"mode {upright.mode!r} has no range: convert it to 8 bits first")
-        return np.asarray(upright.convert("RGB"))
-    # Decoders of damaged files raise whatever they come across.
-    except Exception as error:
-        raise ValueError(
-            f"`{name}` must be an image, or the path of a file that can be decoded. "
-            f"Received: {str(image)!r} ({error})"
-        ) from error

@@ -1,0 +1,81 @@
+"""Image files and pictures of Pillow's, as arrays on the host."""
+
+import os
+import sys
+
+import numpy as np
+
+_ORIENTATION, _TURNED = 0x0112, range(5, 9)  # EXIF's tag, and its values that swap the sides
+
+
+def is_picture(image):
+    """Whether an image is the path of a file, or a picture of Pillow's.
+
+    Args:
+        image: Any object.
+    """
+    pillow = sys.modules.get("PIL.Image")
+    return isinstance(image, (str, os.PathLike)) or (
+        pillow is not None and isinstance(image, pillow.Image)
+    )
+
+
+def picture(image, name="images"):
+    """The pixels of a file or of a picture of Pillow's, upright and in RGB.
+
+    Args:
+        image: Path or picture. Its orientation (EXIF) is applied, 16 bits become 8, and
+            transparency is dropped.
+        name: The argument's name, for the error.
+
+    Returns:
+        uint8 array `(H, W, 3)`.
+
+    Raises:
+        ValueError: If it cannot be decoded.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError(
+            "Reading image files needs Pillow. Install it with `pip install keras-cvx[vision]`."
+        ) from error
+    try:
+        if not isinstance(image, Image.Image):
+            with Image.open(image) as opened:
+                return picture(opened, name)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            # Pillow's own conversion would cut to 255 what is brighter.
+            grey = (np.asarray(upright).astype("float32") / 257).round().astype("uint8")
+            upright = Image.fromarray(grey)
+        if upright.mode in ("I", "F"):
+            raise ValueError(f"mode {upright.mode!r} has no range: convert it to 8 bits first")
+        return np.asarray(upright.convert("RGB"))
+    # Decoders of damaged files raise whatever they come across.
+    except Exception as error:
+        raise ValueError(
+            f"`{name}` must be an image, or the path of a file that can be decoded. "
+            f"Received: {str(image)!r} ({error})"
+        ) from error
+
+
+def upright_size(opened):
+    """Height and width that `picture` gives an image, from its header alone.
+
+    Only a PNG whose orientation stands behind its pixels is told unturned: they would have to be
+    decoded first.
+
+    Args:
+        opened: Picture of Pillow's, whose pixels need not be loaded.
+
+    Returns:
+        Tuple of two integers.
+    """
+    from PIL import Image
+
+    width, height = opened.size
+    # Pillow turns a TIFF itself, size and all. The method of a PNG would load it.
+    if opened.format != "TIFF" and Image.Image.getexif(opened).get(_ORIENTATION) in _TURNED:
+        return width, height
+    return height, width

@@ -1,0 +1,409 @@
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco
+from pycocotools.coco import COCO
+
+from keras_cvx.datasets import coco_masks, polygon_mask, run_length_mask
+
+HEIGHT, WIDTH = 8, 10
+SIZE = (HEIGHT, WIDTH)
+CATEGORIES = [{"id": 44, "name": "bottle"}, {"id": 3, "name": "car"}, {"id": 90, "name": "brush"}]
+
+
+def rectangle(x0, y0, x1, y1):
+    return [[x0, y0, x1, y0, x1, y1, x0, y1]]
+
+
+def run_lengths(mask, *, compressed):
+    pixels = np.concatenate([[0], mask.T.ravel(), [2]]).astype(int)
+    counts = np.diff(np.flatnonzero(np.diff(pixels)), prepend=0).tolist()
+    encoded = coco.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)
+    assert coco.area(encoded) == mask.sum()
+    return {
+        "size": list(mask.shape),
+        "counts": encoded["counts"].decode() if compressed else counts,
+    }
+
+
+def annotation(segmentation, category=44, *, image=7, number=1, **others):
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": segmentation,
+        **others,
+    }
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Function of annotations: their file with two images, and the folder of these."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    images = [
+        {"id": 7, "file_name": "a.png", "width": WIDTH, "height": HEIGHT},
+        {"id": 2, "file_name": "b.png", "width": WIDTH, "height": HEIGHT},
+    ]
+    for value, image in enumerate(images):
+        Image.new("RGB", (WIDTH, HEIGHT), (value, 5, 9)).save(folder / image["file_name"])
+
+    def write(annotations, **changes):
+        path = tmp_path / "instances.json"
+        content = {"images": images, "categories": CATEGORIES, "annotations": annotations}
+        path.write_text(json.dumps({**content, **changes}))
+        return path, folder
+
+    return write
+
+
+def test_no_images(written):
+    data = coco_masks(*written([], images=[]))
+    assert len(data) == 0
+    assert data.class_names == ("background", "car", "bottle", "brush")
+    assert coco_masks(*written([], images=[], categories=[])).class_names == ("background",)
+
+
+def test_an_image_without_objects_is_background(written):
+    data = coco_masks(*written([]))
+    assert len(data) == 2
+    sample = data[1]
+    assert sorted(sample) == ["images", "segmentation_masks"]
+    np.testing.assert_array_equal(sample["images"], np.full((HEIGHT, WIDTH, 3), [1, 5, 9]))
+    np.testing.assert_array_equal(sample["segmentation_masks"], np.zeros(SIZE))
+    assert sample["segmentation_masks"].dtype == "uint8"
+
+
+def test_categories_become_contiguous_labels(written):
+    path, folder = written(
+        [
+            annotation(rectangle(0, 0, 2, 1), 3),
+            annotation(rectangle(2, 0, 4, 1), 90),
+            annotation(rectangle(4, 0, 6, 1), 44),
+        ]
+    )
+    data = coco_masks(str(path), images=str(folder))
+    assert data.class_names == ("background", "car", "bottle", "brush")
+    assert data.category_labels == {3: 1, 44: 2, 90: 3}
+    expected = np.zeros(SIZE, int)
+    expected[0, :6] = [1, 1, 3, 3, 2, 2]
+    np.testing.assert_array_equal(data[0]["segmentation_masks"], expected)
+    assert not data[1]["segmentation_masks"].any()
+
+
+def test_it_is_a_sequence_in_the_order_of_the_file(written):
+    data = coco_masks(*written([annotation(rectangle(1, 1, 3, 3), image=2)]))
+    assert data.image_ids == (7, 2)
+    assert [path.name for path in data.image_paths] == ["a.png", "b.png"]
+    part = pickle.loads(pickle.dumps(data[1:]))  # noqa: S301
+    assert part.image_ids == (2,)
+    assert part.class_names == data.class_names
+    assert (part[0]["segmentation_masks"] == 2).sum() == 4
+    assert part[0]["images"][0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_smaller_object_is_in_front(written, reverse):
+    regions = [
+        annotation(rectangle(0, 0, 6, 6), 3),
+        annotation(rectangle(4, 4, 8, 8), 44),
+        annotation(rectangle(5, 5, 6, 6), 90),
+    ]
+    mask = coco_masks(*written(regions[:: -1 if reverse else 1]))[0]["segmentation_masks"]
+    expected = np.zeros(SIZE, int)
+    expected[:6, :6], expected[4:8, 4:8], expected[5, 5] = 1, 2, 3
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_of_equal_objects_the_later_is_in_front(written, reverse):
+    order = slice(None, None, -1 if reverse else 1)
+    regions = [annotation(rectangle(0, 0, 4, 4), 3), annotation(rectangle(2, 0, 6, 4), 44)][order]
+    mask = coco_masks(*written(regions))[0]["segmentation_masks"]
+    assert mask[0, :6].tolist() == ([1, 1, 1, 1, 2, 2] if reverse else [1, 1, 2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_crowds_are_behind_all_others(written, compressed, reverse):
+    crowd = np.zeros(SIZE, bool)
+    crowd[1:3, 1:4] = True
+    regions = [
+        annotation(rectangle(0, 0, 8, 2), 3),
+        annotation(run_lengths(crowd, compressed=compressed), 90, iscrowd=1),
+    ]
+    mask = coco_masks(*written(regions[:: -1 if reverse else 1]))[0]["segmentation_masks"]
+    expected = np.zeros(SIZE, int)
+    expected[crowd] = 3
+    expected[:2, :8] = 1
+    np.testing.assert_array_equal(mask, expected)
+
+
+@st.composite
+def annotations_of(draw):
+    kind = draw(st.sampled_from(["polygons", "counts", "compressed"]))
+    if kind == "polygons":
+        point = st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT))
+        outline = st.lists(point, min_size=3, max_size=5).map(lambda p: [x for xy in p for x in xy])
+        given_ = draw(st.lists(outline, min_size=1, max_size=2))
+    else:
+        x0, y0 = draw(st.integers(0, WIDTH - 1)), draw(st.integers(0, HEIGHT - 1))
+        mask = np.zeros(SIZE, bool)
+        mask[y0 : draw(st.integers(y0, HEIGHT)), x0 : draw(st.integers(x0, WIDTH))] = True
+        given_ = run_lengths(mask, compressed=kind == "compressed")
+    category = draw(st.sampled_from([3, 44, 90]))
+    return annotation(given_, category, iscrowd=int(kind != "polygons" and draw(st.booleans())))
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(annotations_of(), max_size=5))
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_masks_are_those_of_pycocotools(written, capsys, annotations):
+    """Painted over one another from pycocotools' own masks of the same file."""
+    annotations = [{**one, "id": place} for place, one in enumerate(annotations, start=1)]
+    path, folder = written(annotations)
+    data, reference = coco_masks(path, folder), COCO(str(path))
+    capsys.readouterr()
+    for index, image in enumerate(data.image_ids):
+        expected = np.zeros(SIZE, int)
+        objects = reference.loadAnns(reference.getAnnIds(imgIds=[image]))
+        for order, one in enumerate(objects):
+            one["mask"] = reference.annToMask(one) == 1
+            one["place"] = (-one["iscrowd"], -one["mask"].sum(), order)
+        for one in sorted(objects, key=lambda one: one["place"]):
+            expected[one["mask"]] = sorted(reference.getCatIds()).index(one["category_id"]) + 1
+        np.testing.assert_array_equal(data[index]["segmentation_masks"], expected)
+
+
+def test_masks_agree_with_the_functions(written):
+    outline = [[0.5, 0.5, 8.25, 1.0, 4.0, 7.5]]
+    inside = polygon_mask(outline, SIZE)
+    lengths = run_lengths(inside, compressed=True)
+    np.testing.assert_array_equal(run_length_mask(lengths["counts"], SIZE), inside)
+    for given_ in (outline, lengths):
+        mask = coco_masks(*written([annotation(given_, 90)]))[0]["segmentation_masks"]
+        np.testing.assert_array_equal(mask, 3 * inside)
+
+
+@pytest.mark.parametrize(("categories", "dtype"), [(254, "uint8"), (255, "int32")])
+def test_many_categories(written, categories, dtype):
+    named = [{"id": 2 * i, "name": f"{i}"} for i in range(categories)]
+    regions = [annotation(rectangle(0, 0, 1, 1), 2 * categories - 2)]
+    data = coco_masks(*written(regions, categories=named))
+    assert len(data.class_names) == categories + 1
+    mask = data[0]["segmentation_masks"]
+    assert mask.dtype == dtype
+    assert mask[0, 0] == categories
+    assert data.class_names[categories] == f"{categories - 1}"
+
+
+def test_files_in_folders_of_the_folder(written):
+    image = {"id": "x", "file_name": "more\\c.png", "width": 3.0, "height": 2}
+    path, folder = written([annotation([[0, 0, 2, 0, 2, 2, 0, 2]], 3, image="x")], images=[image])
+    (folder / "more").mkdir()
+    Image.new("RGB", (3, 2)).save(folder / "more" / "c.png")
+    data = coco_masks(path, folder)
+    assert data.image_paths == (folder / "more" / "c.png",)
+    assert data[0]["segmentation_masks"].tolist() == [[1, 1, 0], [1, 1, 0]]
+
+
+def test_a_byte_order_mark_is_no_harm(written):
+    path, folder = written([])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(coco_masks(path, folder)) == 2
+
+
+SQUARE = rectangle(1, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"segmentation": [[1, 1, 3, 1, 3, 3, 2]]}, r"annotation 5: .*even number.*7 coordinates"),
+        ({"segmentation": [SQUARE[0], [1, 1, 3, 3]]}, r"annotation 5: `polygons\[1\]`.*least 6"),
+        ({"segmentation": [[1, 1, 99, 1, 3, 3]]}, r"annotation 5: .*point \[99.0, 1.0\]"),
+        ({"segmentation": [[1, 1, float("nan"), 1, 3, 3]]}, r"annotation 5: .*point \[nan, 1.0\]"),
+        ({"segmentation": []}, r"annotation 5: `segmentation` must be.*Received: \[\]"),
+        ({"segmentation": None}, r"annotation 5: `segmentation` must be.*Received: None"),
+        ({"segmentation": "abc"}, r"annotation 5: `polygons` must be a list.*Received: abc"),
+        ({"segmentation": {"counts": [3, 2]}}, r"annotation 5: .*add up to 8 x 10.*a sum of 5"),
+        ({"segmentation": {"counts": "31"}}, r"annotation 5: `counts` must be.*a sum of 4"),
+        ({"segmentation": {"counts": "3P"}}, r"annotation 5: `counts` must be a whole compressed"),
+        ({"segmentation": {}}, r"annotation 5: `counts` must be.*Received: None"),
+        ({"segmentation": {"size": [8, 10]}}, r"annotation 5: `counts` must be.*Received: None"),
+        ({"segmentation": {"size": 8, "counts": [80]}}, r"annotation 5: `size` must.*Received: 8"),
+        (
+            {"segmentation": {"size": [10, 8], "counts": [80]}},
+            r"annotation 5: `size` must be that of the image, \[8, 10\]. Received: \[10, 8\]",
+        ),
+        ({"category_id": 1}, r"annotation 5: .*a category of the file. Received: category_id=1"),
+        ({"image_id": 8}, r"annotation 5: .*the id of an image. Received: image_id=8"),
+        ({"image_id": [7]}, r"`annotations\[1\]` must have an integer for 'image_id'"),
+        ({"category_id": None}, r"`annotations\[1\]` must have an integer for 'category_id'"),
+    ],
+)
+def test_wrong_annotations_are_named(written, wrong, message):
+    regions = [annotation(SQUARE), {**annotation(SQUARE, number=5), **wrong}]
+    with pytest.raises(ValueError, match=rf"^'.*instances\.json'[,:] {message}"):
+        coco_masks(*written(regions))
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "segmentation"])
+def test_annotations_that_lack_a_key_are_named(written, key):
+    region = annotation(SQUARE)
+    del region[key]
+    with pytest.raises(ValueError, match=rf"`annotations\[0\]` must have .*without {key}"):
+        coco_masks(*written([region]))
+
+
+IMAGE = {"id": 4, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([IMAGE, IMAGE], r"image 4: .*an id of its own. Received: id=4, which comes twice"),
+        ([{**IMAGE, "width": 0}], r"image 4: .*a size in pixels. Received: height=8 and width=0"),
+        ([{**IMAGE, "height": "8"}], r"image 4: .*Received: height='8' and width=10"),
+        ([{**IMAGE, "height": 2**30}], r"image 4: .*Received: height=1073741824 and"),
+        ([{**IMAGE, "file_name": ""}], r"image 4: .*a file name. Received: ''"),
+        ([{**IMAGE, "file_name": None}], r"image 4: .*a file name. Received: None"),
+        ([{**IMAGE, "file_name": "../a.png"}], r"image 4: .*a file in .*='../a.png'"),
+        ([{**IMAGE, "file_name": "x\\..\\..\\a"}], r"image 4: .*a file in "),
+        ([{**IMAGE, "file_name": "/etc/passwd"}], r"image 4: .*a file in "),
+        ([{**IMAGE, "file_name": "C:\\a.png"}], r"image 4: .*a file in "),
+        ([{**IMAGE, "id": 1.5}], r"`images\[0\]` must have an integer for 'id'. Received: 1.5"),
+        ([3], r"`images\[0\]` must have id, file_name.*Received: 3, without id"),
+        ({"a": 1}, r"must have a list under 'images'. Received: the keys"),
+    ],
+)
+def test_wrong_images_are_named(written, images, message):
+    with pytest.raises(ValueError, match=rf"^'.*instances\.json'[,:]? {message}"):
+        coco_masks(*written([], images=images))
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ([CATEGORIES[0]] * 2, r"category 44: .*an integer id of its own. Received: id=44"),
+        ([{"id": "a", "name": "b"}], r"category 'a': .*an integer id of its own"),
+        ([{"id": 3}], r"`categories\[0\]` must have id, name.*without name"),
+        (None, r"must have a list under 'categories'"),
+    ],
+)
+def test_wrong_categories_are_named(written, categories, message):
+    with pytest.raises(ValueError, match=rf"^'.*instances\.json'[,:]? {message}"):
+        coco_masks(*written([], categories=categories))
+
+
+def test_missing_images_are_counted(written):
+    images = [{**IMAGE, "id": i, "file_name": f"{i}.png"} for i in range(7)]
+    with pytest.raises(ValueError, match=r"are missing 7: .*0\.png, .*4\.png, \.\.\.$"):
+        coco_masks(*written([], images=images))
+    path, folder = written([])
+    with pytest.raises(
+        ValueError, match=r"`images` must be the path of a folder that is. Received"
+    ):
+        coco_masks(path, folder / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read"),
+        (b'{"images": [', "cannot be read"),
+        (b"\xff\xfe{\0}\0", "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"[1, 2]", "a list"),
+        (b"{}", "must have a list under 'categories'"),
+    ],
+)
+def test_files_that_are_not_of_coco_are_named(written, content, message):
+    path, folder = written([])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"instances\.json'.* {message}"):
+        coco_masks(path, folder)
+    for wrong in (path.parent / "no.json", path.parent, 3.5):
+        with pytest.raises(ValueError, match=r"`annotations` must be the path of a JSON file. Rec"):
+            coco_masks(wrong, folder)
+
+
+def test_an_image_of_another_size_is_named(written):
+    path, folder = written([])
+    Image.new("RGB", (HEIGHT, WIDTH)).save(folder / "b.png")
+    data = coco_masks(path, folder)
+    assert data[0]["segmentation_masks"].shape == SIZE
+    with pytest.raises(ValueError, match=r"b\.png' of height=10 and width=8, image 2 in .*EXIF"):
+        data[1]
+
+
+def test_images_are_upright(written):
+    path, folder = written([annotation(SQUARE)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = np.arange(80, dtype="uint8").reshape(WIDTH, HEIGHT)
+    Image.fromarray(lying).save(folder / "a.png", exif=exif)
+    sample = coco_masks(path, folder)[0]
+    np.testing.assert_array_equal(sample["images"][..., 0], np.rot90(lying, -1))
+    assert sample["segmentation_masks"].shape == SIZE
+
+
+def test_a_damaged_image_is_named(written):
+    path, folder = written([])
+    (folder / "a.png").write_text("not a picture")
+    data = coco_masks(path, folder)
+    with pytest.raises(ValueError, match=r"Received: '.*a\.png' \(cannot identify"):
+        data[0]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 90) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_a_changed_file_gives_masks_or_the_clear_error(written, data):
+    """Whatever stands in the place of a value, only the documented error comes out."""
+    regions = [
+        annotation(SQUARE, number=3),
+        annotation(run_lengths(np.ones(SIZE, bool), compressed=True), 3, number=4, iscrowd=1),
+    ]
+    path, folder = written(regions)
+    content = json.loads(path.read_text())
+    place, value = content, data.draw(json_values)
+    while True:
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(place[key], (dict, list)) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = value
+    path.write_text(json.dumps(content))
+    try:
+        read = coco_masks(path, folder)
+        for sample in read:
+            assert sample["segmentation_masks"].shape == SIZE
+            assert sample["segmentation_masks"].max() < len(read.class_names)
+    except ValueError as error:
+        assert "instances.json" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("library", ["PIL", "pycocotools"])
+def test_a_missing_library_names_the_extra(written, monkeypatch, library):
+    data = coco_masks(*written([annotation(SQUARE)]))
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError, match=r"keras-cvx\["):
+        data[0]

@@ -1,0 +1,379 @@
+import pickle
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from keras_cvx.datasets import masks
+from keras_cvx.layers import ResizeWithPad
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), "uint8")
+IDS = np.arange(24, dtype="uint8").reshape(4, 6)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two empty folders."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def save(folders, name="a", image=IMAGE, mask=IDS, suffix=".png"):
+    Image.fromarray(image).save(folders[0] / f"{name}.png")
+    Image.fromarray(mask).save(folders[1] / f"{name}{suffix}")
+
+
+def save_png(path, rows, *, depth, colour_type=0, palette=None, size=None):
+    """A PNG written bit by bit, from the specification."""
+    rows = np.asarray(rows)
+    lines = b"".join(
+        b"\0" + np.packbits([int(bit) for x in row for bit in f"{x:0{depth}b}"]).tobytes()
+        for row in rows
+    )
+    width, height = size or rows.shape[::-1]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))]
+    if palette is not None:
+        chunks.append((b"PLTE", np.array(palette, "uint8").tobytes()))
+    chunks += [(b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+
+
+def test_no_files(folders):
+    data = masks([], [])
+    assert len(data) == 0
+    assert list(data) == []
+    assert data.image_paths == data.mask_paths == ()
+    with pytest.raises(ValueError, match=r"`images` must be a folder with image files.*has none"):
+        masks(*folders)
+
+
+def test_a_sample(folders):
+    save(folders)
+    data = masks(*folders)
+    assert len(data) == 1
+    sample = data[0]
+    assert sorted(sample) == ["images", "segmentation_masks"]
+    np.testing.assert_array_equal(sample["images"], IMAGE)
+    np.testing.assert_array_equal(sample["segmentation_masks"], IDS)
+    assert [x.dtype for x in sample.values()] == ["uint8", "uint8"]
+
+
+def test_names_pair_and_order(folders):
+    for value, name in enumerate(["b", "a.left", "c", "a"]):
+        save(folders, name, mask=np.full((4, 6), value, "uint8"), suffix=".tif")
+    for other in (".hidden.png", "notes.txt", "Thumbs.db"):
+        (folders[0] / other).write_text("no image")
+    (folders[1] / "more.png").mkdir()
+    data = masks(str(folders[0]), folders[1])
+    assert [path.name for path in data.image_paths] == ["a.png", "a.left.png", "b.png", "c.png"]
+    assert [path.name for path in data.mask_paths] == ["a.tif", "a.left.tif", "b.tif", "c.tif"]
+    assert [sample["segmentation_masks"][0, 0] for sample in data] == [3, 1, 0, 2]
+    again = masks(data.image_paths[::-1], map(str, data.mask_paths[1:] + data.mask_paths[:1]))
+    assert again.image_paths == data.image_paths
+    assert again.mask_paths == data.mask_paths
+
+
+def test_it_is_a_sequence(folders):
+    for value, name in enumerate("abc"):
+        save(folders, name, mask=np.full((4, 6), value, "uint8"))
+    data = masks(*folders, ids={0: 5, 1: 6, 2: 7})
+    for part in (data[1:], pickle.loads(pickle.dumps(data[1:]))):  # noqa: S301
+        assert [path.stem for path in part.mask_paths] == ["b", "c"]
+        assert part[-1]["segmentation_masks"][0, 0] == 7
+    assert [path.stem for path in data[::-2].image_paths] == ["c", "a"]
+    assert data[np.int64(1)]["segmentation_masks"][0, 0] == 6
+    assert len(data[3:]) == 0
+    for index in (3, -4):
+        with pytest.raises(IndexError):
+            data[index]
+    with pytest.raises(TypeError):
+        data["a"]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_palettes_give_their_indices(folders, depth):
+    indices = np.arange(24).reshape(4, 6) % 2**depth
+    save(folders)
+    # Colours that are neither grey nor in order.
+    palette = np.random.default_rng(1).integers(0, 256, (2**depth, 3))
+    save_png(folders[1] / "a.png", indices, depth=depth, colour_type=3, palette=palette)
+    mask = masks(*folders)[0]["segmentation_masks"]
+    np.testing.assert_array_equal(mask, indices)
+    assert mask.dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("depth", "dtype"), [(1, "uint8"), (2, "uint8"), (4, "uint8"), (8, "uint8"), (16, "int32")]
+)
+def test_grey_values_are_not_stretched(folders, depth, dtype):
+    """Pillow gives 255 for the 3 of a PNG with two bits a pixel."""
+    values = (np.arange(24).reshape(4, 6) * 2741) % 2**depth
+    save(folders)
+    save_png(folders[1] / "a.png", values, depth=depth)
+    mask = masks(*folders)[0]["segmentation_masks"]
+    np.testing.assert_array_equal(mask, values)
+    assert mask.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("mask", "suffix"),
+    [
+        (IDS, ".bmp"),
+        (IDS, ".gif"),
+        (IDS, ".pgm"),
+        (IDS, ".tiff"),
+        (IDS.astype("uint16") * 2741, ".tif"),
+        (IDS.astype("int32") * 2741, ".tif"),
+        (IDS % 2 > 0, ".png"),
+    ],
+)
+def test_other_formats_without_loss(folders, mask, suffix):
+    save(folders, mask=mask, suffix=suffix)
+    np.testing.assert_array_equal(masks(*folders)[0]["segmentation_masks"], mask)
+
+
+def test_ids_become_labels(folders):
+    save(folders, mask=np.array([[0, 7, 255], [8, 7, 0]], "uint8"), image=IMAGE[:2, :3])
+    labels = masks(*folders, ids={0: 0, 7: 1, 8: 2, 255: 255})[0]["segmentation_masks"]
+    assert labels.tolist() == [[0, 1, 255], [2, 1, 0]]
+    assert labels.dtype == "uint8"
+    wide = masks(*folders, ids={0: 0, 7: 1000, 8: 2, 255: 255})[0]["segmentation_masks"]
+    assert wide.tolist() == [[0, 1000, 255], [2, 1000, 0]]
+    assert wide.dtype == "int32"
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.integers(0, 2**16 - 1), st.integers(0, 999), min_size=1, max_size=9))
+def test_every_id_has_its_own_label(folders, ids):
+    mask = np.array([list(ids)], "uint16")
+    save(folders, image=np.zeros((1, len(ids), 3), "uint8"), mask=mask)
+    labels = masks(*folders, ids=ids)[0]["segmentation_masks"]
+    assert labels.tolist() == [list(ids.values())]
+
+
+def test_an_id_without_a_label_is_named(folders):
+    save(folders, mask=np.array([[0, 7, 255], [9, 7, 0]], "uint8"), image=IMAGE[:2, :3])
+    with pytest.raises(ValueError, match=r"a\.png' with 2 others: 7 \(2 pixels\), 255 \(1 pixels"):
+        masks(*folders, ids={0: 0, 9: 1})[0]
+
+
+def test_negative_ids_have_no_label(folders):
+    save(folders, mask=np.int32([[-1, 5]]), image=IMAGE[:1, :2], suffix=".tif")
+    with pytest.raises(ValueError, match=r"a\.tif' with 1 others: -1 \(1 pixels\)"):
+        masks(*folders, ids={5: 0, 0: 1})[0]
+
+
+@pytest.mark.parametrize("ids", [{}, [1], {"7": 1}, {7: -1}, {7: 1.0}, {2**16: 1}, {True: 1}, 3])
+def test_wrong_tables_are_named(folders, ids):
+    save(folders)
+    with pytest.raises(ValueError, match=r"`ids` must be a dict from ids.*Received: ids="):
+        masks(*folders, ids=ids)
+
+
+def turned(path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(IMAGE)
+    if path.suffix == ".png":
+        picture.save(path, exif=exif)
+    else:
+        picture.save(path, exif=exif, quality=100, subsampling=0)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_images_are_upright(folders, orientation, turns, suffix):
+    upright = np.rot90(IDS, turns)
+    Image.fromarray(np.ascontiguousarray(upright)).save(folders[1] / "a.png")
+    turned(folders[0] / f"a{suffix}", orientation)
+    sample = masks(*folders)[0]
+    np.testing.assert_array_equal(sample["segmentation_masks"], upright)
+    loss = 0 if suffix != ".jpg" else 40
+    expected = np.rot90(IMAGE, turns)
+    np.testing.assert_allclose(sample["images"].astype(int), expected, atol=loss or 0.5, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_mask_that_was_not_turned_with_its_image_is_named(folders, suffix):
+    Image.fromarray(IDS).save(folders[1] / "a.png")
+    turned(folders[0] / f"a{suffix}", 6)
+    with pytest.raises(ValueError, match=r"height=6 and width=4, .*height=4 and width=6\..*EXIF"):
+        masks(*folders)
+
+
+def test_an_orientation_behind_the_pixels_is_seen_with_them(folders):
+    save(folders)
+    turned(folders[0] / "a.png", 6)
+    content = (folders[0] / "a.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + struct.unpack(">I", content[start : start + 4])[0]
+    last = content.index(b"IEND") - 4
+    moved = content[:start] + content[end:last] + content[start:end] + content[last:]
+    (folders[0] / "a.png").write_bytes(moved)
+    data = masks(*folders)
+    with pytest.raises(ValueError, match=r"height=6 and width=4, .*height=4 and width=6\..*EXIF"):
+        data[0]
+
+
+def test_what_lacks_its_partner_is_named(folders):
+    save(folders)
+    for name in "gfedcb":
+        Image.fromarray(IMAGE).save(folders[0] / f"{name}.png")
+    Image.fromarray(IDS).save(folders[1] / "z.png")
+    with pytest.raises(
+        ValueError, match=r"without a mask are 6: .*; masks without an im"
+    ) as caught:
+        masks(*folders)
+    message = str(caught.value)
+    assert "b.png" in message
+    assert "f.png" in message
+    assert "g.png" not in message
+    assert "masks without an image are 1: " + str(folders[1] / "z.png") in message
+
+
+def test_other_sizes_are_named(folders):
+    save(folders)
+    for name in ("b", "c"):
+        save(folders, name, mask=IDS[:3])
+    with pytest.raises(ValueError, match=r"of height=3 and width=6.*size are 2: .*b.png, .*c.png$"):
+        masks(*folders)
+
+
+def test_names_that_come_twice_are_named(folders):
+    save(folders)
+    Image.fromarray(IDS).save(folders[1] / "a.bmp")
+    with pytest.raises(ValueError, match=r"`masks` must .*same name for 1: .*a.bmp and .*a.png$"):
+        masks(*folders)
+    both = [folders[0] / "a.png", folders[1] / "a.png"]
+    with pytest.raises(ValueError, match=r"`images` must .*same name for 1: "):
+        masks(both, both[:1])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F"])
+def test_coloured_masks_are_refused(folders, mode):
+    save(folders)
+    for name in ("b", "c"):
+        save(folders, name)
+        colours = Image.fromarray(IMAGE).convert(mode)
+        path = folders[1] / f"{name}.png"
+        colours.save(path, "TIFF" if mode == "F" else "PNG")
+    with pytest.raises(ValueError, match=rf"mode '{mode}'.*Turn each colour.*none are 2: .*b\.png"):
+        masks(*folders)
+
+
+def test_masks_with_loss_are_refused(folders):
+    save(folders, suffix=".jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg' is JPEG, which may change ids. Save masks as P"):
+        masks(*folders)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_files_that_are_no_images_are_named(folders, kind):
+    save(folders)
+    path = folders[kind] / "a.png"
+    path.write_text("not a picture at all")
+    with pytest.raises(ValueError, match=r"Received: '.*a\.png' \(cannot identify"):
+        masks(*folders)
+    data = [[folders[0] / "a.png"], [folders[1] / "a.png"]]
+    path.unlink()
+    with pytest.raises(ValueError, match=r"Received: '.*a\.png' \(.*No such file"):
+        masks(*data)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_truncated_files_are_named(folders, kind):
+    save(folders)
+    path = folders[kind] / "a.png"
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"IDAT") + 8])
+    data = masks(*folders)
+    with pytest.raises(ValueError, match=r"Received: '.*a\.png' \("):
+        data[0]
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_bomb_is_not_unpacked(folders, kind):
+    save(folders)
+    save_png(folders[kind] / "a.png", IDS, depth=8, size=(30000, 30000))
+    with pytest.raises(ValueError, match=r"Received: '.*a\.png' \(.*decompression bomb"):
+        masks(*folders)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 1), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), max_size=4))
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_damaged_files_give_a_sample_or_the_clear_error(folders, kind, changes):
+    save(folders)
+    path = folders[kind] / "a.png"
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    try:
+        sample = masks(*folders)[0]
+    except ValueError as error:
+        assert "a.png" in str(error)  # noqa: PT017
+    else:
+        assert sample["images"].shape[:2] == sample["segmentation_masks"].shape
+
+
+def test_wrong_folders_are_named(folders):
+    save(folders)
+    for wrong in (3, None, folders[0] / "a.png", "no/such/folder"):
+        with pytest.raises(ValueError, match=r"`images` must be a folder or a list of paths. Rec"):
+            masks(wrong, folders[1])
+        with pytest.raises(ValueError, match=r"`masks` must be a folder or a list of paths. Rec"):
+            masks(folders[0], wrong)
+
+
+def test_images_are_read_only_when_asked_for(folders, monkeypatch):
+    save(folders)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert len(masks(*folders)) == 1
+
+
+def test_the_way_to_fit(folders):
+    """Masks lie under their images, whatever the sizes: red pixels have the label 4."""
+    for name, shape in (("a", (9, 30)), ("b", (40, 17))):
+        mask = np.zeros(shape, "uint8")
+        mask[shape[0] // 3 :, : shape[1] // 2] = 4
+        save(
+            folders,
+            name,
+            image=np.where(mask[..., None] > 0, [255, 0, 0], 9).astype("uint8"),
+            mask=mask,
+        )
+    samples = [ResizeWithPad(32, 32, interpolation="nearest")(x) for x in masks(*folders)]
+    x = np.stack([sample["images"] for sample in samples])
+    y = np.stack([sample["segmentation_masks"] for sample in samples])
+    np.testing.assert_array_equal(y == 4, x[..., 0] == 255)
+    np.testing.assert_array_equal(y == 255, x.sum(-1) == 0)
+    assert (y == 4).any((1, 2)).all()
+    assert y.dtype == "uint8"
+
+
+def test_missing_pillow_names_the_extra(folders, monkeypatch):
+    save(folders)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"keras-cvx\[datasets\]"):
+        masks(*folders)
+
+
+def test_paths_are_paths(folders):
+    save(folders)
+    assert masks(*folders).image_paths == (Path(folders[0]) / "a.png",)
