@@ -271,12 +271,14 @@ def check_weights(sample_weight):
 
 
 def checked_class_weight(class_weight, num_classes):
-    """Float32 array `(C,)` of a dictionary of weights by class, 1 for those that are not in it.
+    """Float32 array `(C,)` of a dictionary of weights, 1 for classes not in it; None of None.
 
     Args:
         class_weight: What a user gives.
         num_classes: Integer C.
     """
+    if class_weight is None:
+        return None
     required = (
         f"`class_weight` must be a dictionary from class ids, 0 to {num_classes - 1}, to weights "
         f"of at least 0. Received: class_weight={class_weight!r}"

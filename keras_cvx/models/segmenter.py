@@ -201,9 +201,7 @@ class Segmenter(TaskModel):
             ValueError: If the arrays are not of this structure; if masks are not of integers, or an
                 id is out of range; the message names the image.
         """
-        weights = None
-        if class_weight is not None:
-            weights = checked_class_weight(class_weight, self.num_classes)
+        weights = checked_class_weight(class_weight, self.num_classes)
         # Whatever was traced has the weights of its time in it.
         self._set_class_weight(weights)
         try:
