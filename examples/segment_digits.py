@@ -77,7 +77,7 @@ def train(scenes, test, epochs, batch_size=16):
         validation_data=(test["images"], test["segmentation_masks"]),
         batch_size=batch_size,
         epochs=epochs,
-        class_weight={label: 3.0 for label in range(1, len(CLASSES))},
+        class_weight=dict.fromkeys(range(1, len(CLASSES)), 3.0),
     )
     return segmenter
 
