@@ -339,10 +339,8 @@ def test_compiled_by_xla(data):
         keras.utils.set_random_seed(0)
         localizer = Localizer(make_backbone(), CLASSES)
         localizer.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
-        histories.append(
-            localizer.fit(*data, validation_data=data, batch_size=32, epochs=2, verbose=0).history
-        )
-    assert len(histories[0]) == 10
+        histories.append(localizer.fit(*data, batch_size=32, epochs=2, verbose=0).history)
+    assert len(histories[0]) == 5
     for name, expected in histories[0].items():
         np.testing.assert_allclose(histories[1][name], expected, rtol=1e-2, atol=1e-3, err_msg=name)
 
