@@ -129,6 +129,8 @@ def check_images(x, shape, strides=(1,)):
             f"`list(x)`, to `predict` of a model with `preprocessing={_resizing(shape)}`."
         )
     if shapes_agree(received, shape):
+        if received[0] == 0:
+            raise ValueError(f"{required}, of at least one image. Received: shape {received}")
         check_image_shape(received, strides)
         return
     mend = f" {other}."
@@ -171,6 +173,12 @@ def checked_rows(x, y, model):
         ValueError: If `y` is of a structure that cannot be trained on, or a row is wrong.
     """
     y, boxes, labels = _arrays_of(y)
+    if len(boxes.shape) == 2 and len(labels.shape) == 1:
+        raise ValueError(
+            "`y` must hold boxes (B, N, 4) and labels (B, N). Received: boxes "
+            f"{tuple(boxes.shape)}, labels {tuple(labels.shape)}. Of one object an image, pass "
+            "`boxes[:, None]` and `labels[:, None]`."
+        )
     _check_values(x, boxes, labels, model)
     return y
 
@@ -192,8 +200,9 @@ def checked_objects(x, y, model):
     check_object_keys(y)
     y = {**y, **{name: _array(y[name], name) for name in ("boxes", "labels")}}
     check_one_object(y["labels"].shape, y["boxes"].shape)
-    labels, boxes = (ops.convert_to_numpy(y[name]) for name in ("labels", "boxes"))
-    _check_values(x, boxes.reshape(-1, 1, 4), labels.reshape(-1, 1), model)
+    # The boxes in the shape of the labels, so that a row is named as the user reads it.
+    boxes = ops.reshape(y["boxes"], (*y["labels"].shape, 4))
+    _check_values(x, boxes, y["labels"], model)
     return y
 
 
@@ -228,7 +237,12 @@ def check_one_object(labels, boxes):
 
 
 def check_weights(sample_weight):
-    """Raises if there is more than one weight an image; a list or None is left to Keras."""
+    """Raises if there is more than one weight an image, or weights are no array; None is right."""
+    if isinstance(sample_weight, (list, tuple)):
+        raise ValueError(
+            "`sample_weight` must be an array (B,). Received: a "
+            f"{type(sample_weight).__name__}. Pass `np.asarray(sample_weight)`."
+        )
     shape = getattr(sample_weight, "shape", ())
     # TensorFlow forgets the rank once it has seen both (B,) and (B, 1), and either is right.
     if getattr(shape, "rank", 0) is None:
@@ -250,14 +264,23 @@ def image_weights(sample_weight):
 
 
 def _check_values(x, boxes, labels, model):
+    boxes, labels = (ops.convert_to_numpy(array) for array in (boxes, labels))
+    box_format = model.bounding_box_format
     check_ground_truth(
-        ops.convert_to_numpy(boxes),
-        ops.convert_to_numpy(labels),
+        boxes,
+        labels,
         num_images=len(x),
         image_size=tuple(x.shape[_spatial()]),
         num_classes=model.num_classes,
-        bounding_box_format=model.bounding_box_format,
+        bounding_box_format=box_format,
     )
+    present = boxes[labels >= 0]
+    if not box_format.startswith("rel_") and present.size and (present <= 1.0).all():
+        raise ValueError(
+            f"`boxes` must be {box_format} in pixels. Received: {len(present)} boxes of which no "
+            "coordinate is above 1, as in fractions of the image. If they are, make the model with "
+            f"a relative format, such as bounding_box_format='rel_{box_format}'."
+        )
 
 
 def _arrays_of(y):
