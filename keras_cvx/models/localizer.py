@@ -109,8 +109,10 @@ class Localizer(TaskModel):
         )  # fmt: skip
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
+        # A model may have its one output in a list or a dictionary.
+        [feature_map] = keras.tree.flatten(features(inputs))
         try:
-            outputs = head(features(inputs), inputs)
+            outputs = head(feature_map, inputs)
         except TypeError as error:
             raise ValueError(
                 "`head` must be a layer that is called on a feature map and the images. "
@@ -282,7 +284,7 @@ def _feature_model(backbone):
             "`backbone` must give a feature map of rank 4 as its last output. Received: a backbone "
             f"{backbone.name!r} whose output is of shape {tuple(outputs[-1].shape)}. {mend}"
         )
-    if len(outputs) == 1 and outputs[0] is backbone.output:
+    if len(outputs) == 1:
         return backbone
     return keras.Model(backbone.inputs[0], outputs[-1], name="features")
 

@@ -394,6 +394,22 @@ def test_backbone_of_several_outputs():
         np.testing.assert_allclose(ops.convert_to_numpy(again(images)[key]), value, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["sequential", "list", "dictionary"])
+def test_backbone_of_one_output(kind):
+    backbone = make_backbone()
+    if kind == "sequential":
+        backbone = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 8, 8)])
+    else:
+        x = backbone.output
+        backbone = keras.Model(backbone.input, [x] if kind == "list" else {"x": x})
+    localizer = Localizer(backbone, CLASSES)
+    again = Localizer.from_config(localizer.get_config())
+    again.set_weights(localizer.get_weights())
+    images = squares(3)[0]
+    for key, value in as_numpy(localizer(images)).items():
+        np.testing.assert_allclose(ops.convert_to_numpy(again(images)[key]), value, atol=1e-5)
+
+
 def test_frozen_backbone(trained, data):
     localizer = clone(trained[0])
     other = Localizer(localizer.backbone, num_classes=7)
