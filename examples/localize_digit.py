@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):
 
 # %%
 # A backbone is any functional model from images to a feature map, such as
-# `keras.applications.MobileNetV2(include_top=False)`. This one is small enough for a CPU.
+# `cvx.backbones.get("MobileNetV2")`. This one is small enough for a CPU.
 # Normalization is part of it: the model takes images as they are, 0 to 255.
 
 

@@ -17,9 +17,10 @@ def check_image_model(model, argument="backbone"):
     inputs = getattr(model, "inputs", None)
     readable = hasattr(model, "operations") or isinstance(model, keras.Sequential)
     if not isinstance(model, keras.Model) or not inputs or not readable:
+        mend = f". Pass `keras_cvx.backbones.get({model!r})`." if isinstance(model, str) else ""
         raise ValueError(
             f"`{argument}` must be a functional or built sequential `keras.Model`, whose graph can "
-            f"be read. Received: {model!r}"
+            f"be read. Received: {model!r}{mend}"
         )
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(

@@ -1,82 +1,15 @@
-"""What a task model checks before it works: its parts, its images and its ground truth."""
-
-import inspect
+"""What a task model checks before it works: its images, its ground truth and their weights."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_cvx import plugins
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 from keras_cvx.layers.preprocessing.image_lists import is_picture
 from keras_cvx.models._any_size import any_size, written
+from keras_cvx.models._parts import check_registered
 from keras_cvx.ops.arguments import shapes_agree
 from keras_cvx.ops.ground_truth import check_ground_truth
-
-
-def check_agreement(part, argument, *, owner="detector", **settings):
-    """Raises if a part that knows one of the model's settings has it otherwise."""
-    for name, expected in settings.items():
-        received = getattr(part, name, expected)
-        if isinstance(expected, list) and not isinstance(received, (list, tuple)):
-            received = [received]
-        if _settings_of(received) != _settings_of(expected):
-            raise ValueError(
-                f"`{argument}` must have the {owner}'s {name}={expected!r}. "
-                f"Received: {argument} with {name}={received!r}"
-            )
-
-
-def check_registered(part, argument, kind):
-    """Raises if a part could be saved but not loaded, for want of a registered class."""
-    cls = type(part)
-    if cls.__module__.split(".")[0] == "keras":
-        return
-    if keras.saving.get_registered_object(keras.saving.get_registered_name(cls)) is None:
-        raise ValueError(
-            f"`{argument}` must be of a registered class, or no file of the model could be loaded. "
-            f"Received: an object of {cls.__module__}.{cls.__qualname__}. Register the class with "
-            f'`@keras_cvx.plugins.register("{cls.__name__}", kind="{kind}", package=...)`, where '
-            "the package is a name of your own."
-        )
-
-
-def is_plugin(name, kind):
-    """Whether a string names a plugin of a kind, and no loss or metric of Keras.
-
-    Args:
-        name: String.
-        kind: As `register` takes it.
-    """
-    return ">" in name or f"{plugins.OWN}>{name}" in {p.name for p in plugins.registered(kind)}
-
-
-def agreeing_part(part, kind, **settings):
-    """A loss or metric that agrees with the model's settings; by name, one made for them."""
-    if isinstance(part, str):
-        made = plugins.lookup(part, kind)
-        if not isinstance(made, type):
-            return made
-        # Of the classes above it too, to which `**kwargs` go on.
-        taken = {name for cls in made.__mro__ for name in inspect.signature(cls).parameters}
-        return made(**{name: x for name, x in settings.items() if name in taken})
-    made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
-    check_agreement(made, kind, **settings)
-    return made
-
-
-def loss_of_logits(name):
-    """A loss by the name of its class, in Keras or among the plugins, or by Keras' other name.
-
-    Args:
-        name: String, such as `"Dice"` or `"sparse_categorical_crossentropy"`.
-    """
-    for known in (name, "".join(word.title() for word in name.split("_"))):
-        made = getattr(keras.losses, known, None)
-        if isinstance(made, type):
-            takes = "from_logits" in inspect.signature(made).parameters
-            return made(**({"from_logits": True} if takes else {}))
-    return agreeing_part(name, "loss", from_logits=True)
 
 
 def check_preprocessing(layer, shape, strides):
@@ -154,6 +87,8 @@ def check_images(x, shape, strides=(1,)):
             f"`list(x)`, to `predict` of a model with `preprocessing={_resizing(shape)}`."
         )
     if shapes_agree(received, shape):
+        if received[0] == 0:
+            raise ValueError(f"{required}, of at least one image. Received: shape {received}")
         check_image_shape(received, strides)
         return
     mend = f" {other}."
@@ -201,6 +136,12 @@ def checked_rows(x, y, model):
         ValueError: If `y` is of a structure that cannot be trained on, or a row is wrong.
     """
     y, boxes, labels = _arrays_of(y)
+    if len(boxes.shape) == 2 and len(labels.shape) == 1:
+        raise ValueError(
+            "`y` must hold boxes (B, N, 4) and labels (B, N). Received: boxes "
+            f"{tuple(boxes.shape)}, labels {tuple(labels.shape)}. Of one object an image, pass "
+            "`boxes[:, None]` and `labels[:, None]`."
+        )
     _check_values(x, boxes, labels, model)
     return y
 
@@ -222,8 +163,9 @@ def checked_objects(x, y, model):
     check_object_keys(y)
     y = {**y, **{name: _array(y[name], name) for name in ("boxes", "labels")}}
     check_one_object(y["labels"].shape, y["boxes"].shape)
-    labels, boxes = (ops.convert_to_numpy(y[name]) for name in ("labels", "boxes"))
-    _check_values(x, boxes.reshape(-1, 1, 4), labels.reshape(-1, 1), model)
+    # The boxes in the shape of the labels, so that a row is named as the user reads it.
+    boxes = ops.reshape(y["boxes"], (*y["labels"].shape, 4))
+    _check_values(x, boxes, y["labels"], model)
     return y
 
 
@@ -258,7 +200,12 @@ def check_one_object(labels, boxes):
 
 
 def check_weights(sample_weight):
-    """Raises if there is more than one weight an image; a list or None is left to Keras."""
+    """Raises if there is more than one weight an image, or weights are no array; None is right."""
+    if isinstance(sample_weight, (list, tuple)):
+        raise ValueError(
+            "`sample_weight` must be an array (B,). Received: a "
+            f"{type(sample_weight).__name__}. Pass `np.asarray(sample_weight)`."
+        )
     shape = getattr(sample_weight, "shape", ())
     # TensorFlow forgets the rank once it has seen both (B,) and (B, 1), and either is right.
     if getattr(shape, "rank", 0) is None:
@@ -303,14 +250,23 @@ def image_weights(sample_weight):
 
 
 def _check_values(x, boxes, labels, model):
+    boxes, labels = (ops.convert_to_numpy(array) for array in (boxes, labels))
+    box_format = model.bounding_box_format
     check_ground_truth(
-        ops.convert_to_numpy(boxes),
-        ops.convert_to_numpy(labels),
+        boxes,
+        labels,
         num_images=len(x),
         image_size=tuple(x.shape[_spatial()]),
         num_classes=model.num_classes,
-        bounding_box_format=model.bounding_box_format,
+        bounding_box_format=box_format,
     )
+    present = boxes[labels >= 0]
+    if not box_format.startswith("rel_") and present.size and (present <= 1.0).all():
+        raise ValueError(
+            f"`boxes` must be {box_format} in pixels. Received: {len(present)} boxes of which no "
+            "coordinate is above 1, as in fractions of the image. If they are, make the model with "
+            f"a relative format, such as bounding_box_format='rel_{box_format}'."
+        )
 
 
 def _arrays_of(y):
@@ -359,11 +315,6 @@ def _array(value, name):
             "objects with rows of label −1."
         )
     return array
-
-
-def _settings_of(value):
-    """What makes two values the same: class and configuration of an object."""
-    return (type(value), value.get_config()) if hasattr(value, "get_config") else value
 
 
 def _spatial():

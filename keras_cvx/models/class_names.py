@@ -13,8 +13,8 @@ def decode_predictions(predictions, names, top=5):
 
     Args:
         predictions: Float array `(B, C)`, what a classifier predicts.
-        names: The classifier, whose `keras_cvx.layers.ClassNames` tells the names, or the names
-            themselves, a list of strings.
+        names: The classifier, whose one `keras_cvx.layers.ClassNames`, in a model within it too,
+            tells the names; or the names themselves, a list of strings.
         top: Positive integer, the most classes to give; all if there are fewer.
 
     Returns:
@@ -22,7 +22,8 @@ def decode_predictions(predictions, names, top=5):
         lower label is first.
 
     Raises:
-        ValueError: If the model has no `ClassNames`, or the predictions are not `(B, C)`.
+        ValueError: If the model has no `ClassNames` or several, the names are no strings, or the
+            predictions are not `(B, C)`.
 
     Example:
         >>> decode_predictions([[0.25, 0.625, 0.125]], ["cat", "dog", "cow"], top=2)
@@ -31,9 +32,9 @@ def decode_predictions(predictions, names, top=5):
     check_integers(1, top=top)
     if isinstance(names, keras.Model):
         names = _names_of(names)
-    if isinstance(names, str):
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"`names` must be a list of names, or a classifier. Received: names={names!r}"
+            f"`names` must be a list of strings, or a classifier. Received: names={names!r}"
         )
     scores = np.asarray(ops.convert_to_numpy(predictions))
     if scores.ndim != 2 or scores.shape[1] != len(names):
@@ -49,10 +50,11 @@ def decode_predictions(predictions, names, top=5):
 
 
 def _names_of(model):
-    found = [layer.class_names for layer in model.layers if isinstance(layer, ClassNames)]
+    layers = model._flatten_layers()
+    found = [layer.class_names for layer in layers if isinstance(layer, ClassNames)]
     if len(found) != 1:
         raise ValueError(
-            "`names` must be a list of names, or a model with one `keras_cvx.layers.ClassNames`, "
+            "`names` must be a list of strings, or a model with one `keras_cvx.layers.ClassNames`, "
             "for instance as the last layer, `ClassNames([...])(scores)`. "
             f"Received: the model {model.name!r}, which has {len(found)}"
         )

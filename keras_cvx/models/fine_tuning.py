@@ -2,11 +2,12 @@
 
 import difflib
 import json
+import numbers
 from pathlib import Path
 
 import keras
-import numpy as np
 
+from keras_cvx.models._progress import Progress, write_whole
 from keras_cvx.ops.arguments import check_integers, check_numbers
 
 
@@ -26,8 +27,8 @@ def fine_tune(
     """Trains the top of a model on its frozen backbone, then both at a lower learning rate.
 
     The model is compiled by its user, as for `fit`. It is compiled again before each phase, for
-    what is trainable counts from then on: with the same settings, a new optimizer of the same kind,
-    and in the second phase another learning rate.
+    what is trainable counts from then on: with the same settings, a new optimizer of the same
+    configuration, and in the second phase another learning rate.
 
     Batch normalization of the backbone stays frozen in both phases, in inference mode: statistics
     of the few images of a fine-tuning would spoil what the backbone has learned.
@@ -37,19 +38,21 @@ def fine_tune(
         x: As `fit` takes it.
         y: As `fit` takes it.
         backbone: The backbone, a `keras.Model` whose layers the model uses, or the name of a model
-            within the model. If None: the model's attribute `backbone`, or else the only model
-            within it.
+            within the model. If None: the model's attribute `backbone`, or else the only model with
+            weights within it, unless other weights come before it.
         epochs: Pair of integers, 0 or more: epochs of the first and of the second phase.
         unfreeze_from: The first layer of the backbone that the second phase trains: its name, or
             its index, which counts from the end if it is negative. Layers of models within the
-            backbone count, in the place of their model.
+            backbone count, in the place of their model; of several with the name, the first.
         learning_rate: Of the second phase: a positive number, or a schedule of Keras.
         directory: A folder, where the state is kept after each epoch, or None. The same call
-            after an interruption, or in a new process, goes on where the last finished epoch
-            ended; after the end it restores the result and trains nothing. Data and batch size are
-            not compared with those of the earlier call. To begin anew, give another folder.
+            after an interruption at any moment, or in a new process, goes on where the last
+            finished epoch ended; after the end it restores the result and trains nothing. Data and
+            batch size are not compared with those of the earlier call. To begin anew, give another
+            folder.
         callbacks: As `fit` takes them; they see both phases, one `fit` each, and begin anew after
-            an interruption.
+            an interruption. `keras.callbacks.BackupAndRestore` is not among them: its work is that
+            of `directory`.
         **kwargs: As `fit` takes them, `validation_data` and `batch_size` for instance.
 
     Returns:
@@ -58,7 +61,8 @@ def fine_tune(
 
     Raises:
         ValueError: If the model is not compiled or not built, no backbone is found, it has no such
-            layer, an argument is out of its range, or the folder is of a call with other settings.
+            layer, a phase would have nothing of its own to train, an argument is out of its range,
+            or the folder is of a call with other settings.
 
     Example:
         ```python
@@ -75,75 +79,48 @@ def fine_tune(
         Yosinski et al. 2014, How transferable are features in deep neural networks?, section 2.
     """
     top_epochs, all_epochs = _checked_epochs(epochs, kwargs)
-    _check_learning_rate(learning_rate)
+    learning_rate = _checked_learning_rate(learning_rate)
     _check_ready(model)
+    callbacks = _checked_callbacks(callbacks)
     backbone = _backbone_of(model, backbone)
     layers = _leaves(backbone)
     first = _index(layers, unfreeze_from)
+    if top_epochs:
+        _check_top(model, backbone)
+    if all_epochs > top_epochs:
+        _check_thawed(model, layers[first:], unfreeze_from)
     compiled = _compile_arguments(model)
-    optimizer = keras.saving.serialize_keras_object(compiled.pop("optimizer"))
-    slower = _at_learning_rate(optimizer, learning_rate)
+    optimizer = compiled.pop("optimizer")
+    phases = (
+        ("top", len(layers), _renewed(optimizer), 0, top_epochs),
+        ("backbone", first, _renewed(optimizer, learning_rate), top_epochs, all_epochs),
+    )
     if directory is not None:
+        directory = Path(directory)
         plan = {
-            "epochs": list(epochs),
+            "epochs": [top_epochs, all_epochs - top_epochs],
             "unfreeze_from": first,
             "learning_rate": keras.saving.serialize_keras_object(learning_rate),
-            "optimizer": optimizer["class_name"],
+            "optimizer": type(optimizer).__name__,
             **{
                 name: _described(compiled.get(name)) for name in ("loss", "loss_weights", "metrics")
             },
             # No names: Keras counts them up within a process.
             "weights": [list(weight.shape) for weight in model.weights],
         }
-        _check_same_plan(Path(directory), json.loads(json.dumps(plan)))
-    records: dict[int, dict] = {}
-    for phase, frozen, config, start, end in (
-        ("top", len(layers), optimizer, 0, top_epochs),
-        ("backbone", first, slower, top_epochs, all_epochs),
-    ):
+        _check_same_plan(directory, json.loads(json.dumps(plan)))
+    progress = Progress(directory)
+    for phase, frozen, new_optimizer, start, end in phases:
         _freeze(backbone, layers, frozen)
-        model.compile(optimizer=keras.saving.deserialize_keras_object(config), **compiled)
-        state = None if directory is None else Path(directory) / phase
-        fit = {
-            **kwargs,
-            "callbacks": keras.tree.flatten(callbacks or []),
-            "initial_epoch": start,
-            "epochs": end,
-        }
-        _fit(model, x, y, records, state, fit)
-    return _joined_history(model, records, all_epochs)
-
-
-def _fit(model, x, y, records, state, arguments):
-    """One phase: from its beginning, or from its last finished epoch, or just how it ended."""
-
-    def note(epoch, logs):
-        records[epoch] = {name: np.asarray(value).tolist() for name, value in logs.items()}
-        if state is not None:
-            with open(state / "epochs.jsonl", "a") as file:
-                file.write(json.dumps([epoch, records[epoch]]) + "\n")
-
-    log = keras.callbacks.LambdaCallback(on_epoch_end=note)
-    arguments = {**arguments, "callbacks": [*arguments["callbacks"], log]}
-    if state is None:
-        model.fit(x, y, **arguments)
-        return
-    state.mkdir(parents=True, exist_ok=True)
-    if (state / "epochs.jsonl").exists():
-        # An epoch that was broken off after its line was written has a second one.
-        records.update(map(json.loads, (state / "epochs.jsonl").read_text().splitlines()))
-    end = state / "end.weights.h5"
-    if end.exists():
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(end)
-        return
-    # It comes after the log, so that no epoch is backed up of which there is no line.
-    backup = keras.callbacks.BackupAndRestore(state / "backup", delete_checkpoint=False)
-    model.fit(x, y, **{**arguments, "callbacks": [*arguments["callbacks"], backup]})
-    # Keras does not forget it, and every later `fit` would begin with this epoch.
-    model._initial_epoch = None
-    # Not the last backup: a callback may have restored the best weights since.
-    model.save_weights(end)
+        model.compile(optimizer=new_optimizer, **compiled)
+        if progress.restored_end(model, phase):
+            continue
+        done = progress.restored_epoch(model, start, end)
+        fit = {**kwargs, "callbacks": [*callbacks, progress], "initial_epoch": done, "epochs": end}
+        model.fit(x, y, **fit)
+        # Not the last epoch's: a callback may have restored the best weights since.
+        progress.keep_end(model, phase)
+    return _joined_history(model, progress.records, all_epochs)
 
 
 def _freeze(backbone, layers, count):
@@ -151,11 +128,18 @@ def _freeze(backbone, layers, count):
     backbone.trainable = count < len(layers)
     for layer in layers[:count]:
         layer.trainable = False
-    for layer in layers:
+    for norm in _batch_normalizations(layers):
+        norm.trainable = False
+
+
+def _batch_normalizations(layers):
+    return [
+        part
+        for layer in layers
         # Layers made of layers, as KerasCV and KerasHub have, tell of them nowhere else.
-        for part in layer._flatten_layers():
-            if isinstance(part, keras.layers.BatchNormalization):
-                part.trainable = False
+        for part in layer._flatten_layers()
+        if isinstance(part, keras.layers.BatchNormalization)
+    ]
 
 
 def _leaves(model):
@@ -170,30 +154,31 @@ def _leaves(model):
 def _index(layers, unfreeze_from):
     """How many layers come before the one that is named or counted."""
     names = [layer.name for layer in layers]
+    whole = isinstance(unfreeze_from, numbers.Integral) and not isinstance(unfreeze_from, bool)
+    if whole and -len(names) <= unfreeze_from < len(names):
+        return int(unfreeze_from) % len(names)
+    mend = ""
     if isinstance(unfreeze_from, str):
         if unfreeze_from in names:
             return names.index(unfreeze_from)
         near = difflib.get_close_matches(unfreeze_from, names)
-        mend = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {names}."
-        raise ValueError(
-            "`unfreeze_from` must be the name of a layer of the backbone, or its index. "
-            f"Received: unfreeze_from={unfreeze_from!r}. {mend}"
-        )
-    check_integers(-len(names), unfreeze_from=unfreeze_from)
-    if unfreeze_from >= len(names):
-        raise ValueError(
-            f"`unfreeze_from` must be less than {len(names)}, the backbone's number of layers. "
-            f"Received: unfreeze_from={unfreeze_from}"
-        )
-    return unfreeze_from % len(names)
+        mend = f". Did you mean {' or '.join(map(repr, near))}?" if near else f". It has {names}."
+    elif isinstance(unfreeze_from, keras.layers.Layer):
+        mend = f". Pass its name, {unfreeze_from.name!r}."
+    raise ValueError(
+        "`unfreeze_from` must be the name of a layer of the backbone, or its index, from "
+        f"{-len(names)} to {len(names) - 1}. Received: unfreeze_from={unfreeze_from!r}{mend}"
+    )
 
 
 def _backbone_of(model, backbone):
+    weighted = [layer for layer in model.layers if layer.weights]
+    nested = {layer.name: layer for layer in weighted if isinstance(layer, keras.Model)}
     if backbone is None:
         backbone = getattr(model, "backbone", None)
-    nested = {layer.name: layer for layer in model.layers if isinstance(layer, keras.Model)}
-    if backbone is None and len(nested) == 1:
-        [backbone] = nested.values()
+    # A model that comes after other weights is a top.
+    if backbone is None and len(nested) == 1 and weighted[0] in nested.values():
+        backbone = weighted[0]
     if isinstance(backbone, str):
         backbone = nested.get(backbone, backbone)
     used = {id(weight) for weight in model.weights}
@@ -202,10 +187,32 @@ def _backbone_of(model, backbone):
     if not known or used.isdisjoint(map(id, backbone.weights)):
         raise ValueError(
             "`backbone` must be a `keras.Model` whose layers the model uses, and not the model "
-            f"itself, or the name of a model within it, of which there are {sorted(nested)}. "
-            f"Received: backbone={backbone!r}. Pass the model that the top was put on."
+            "itself, or the name of a model with weights within it, of which there are "
+            f"{sorted(nested)}. Received: backbone={backbone!r}. Pass the model that the top was "
+            "put on."
         )
     return backbone
+
+
+def _check_top(model, backbone):
+    inside = {id(weight) for weight in backbone.weights}
+    if all(id(weight) in inside for weight in model.trainable_weights):
+        raise ValueError(
+            "`backbone` must leave weights of the model to train in the first phase. Received: "
+            f"the backbone {backbone.name!r}, outside of which nothing is trainable. Pass the "
+            "model that the top was put on, or 0 epochs for that phase."
+        )
+
+
+def _check_thawed(model, layers, unfreeze_from):
+    frozen = {id(weight) for norm in _batch_normalizations(layers) for weight in norm.weights}
+    thawed = {id(weight) for layer in layers for weight in layer.weights} - frozen
+    if thawed.isdisjoint(map(id, model.weights)):
+        raise ValueError(
+            "`unfreeze_from` must be a layer with weights of the model in it or after it, for the "
+            "second phase to train; those of batch normalization stay frozen. "
+            f"Received: unfreeze_from={unfreeze_from!r}"
+        )
 
 
 def _compile_arguments(model):
@@ -230,14 +237,15 @@ def _described(part):
     return getattr(part, "__name__", type(part).__name__)
 
 
-def _at_learning_rate(optimizer, learning_rate):
-    """A serialized optimizer, inside of another one too, with its learning rate replaced."""
-    config = dict(optimizer["config"])
+def _renewed(optimizer, learning_rate=None):
+    """A new optimizer of the same configuration, with another learning rate if one is given."""
+    config = optimizer.get_config()
     if "inner_optimizer" in config:
-        config["inner_optimizer"] = _at_learning_rate(config["inner_optimizer"], learning_rate)
-    else:
-        config["learning_rate"] = keras.saving.serialize_keras_object(learning_rate)
-    return {**optimizer, "config": config}
+        inner = _renewed(optimizer.inner_optimizer, learning_rate)
+        config["inner_optimizer"] = keras.saving.serialize_keras_object(inner)
+    elif learning_rate is not None:
+        config["learning_rate"] = learning_rate
+    return type(optimizer).from_config(config)
 
 
 def _checked_epochs(epochs, kwargs):
@@ -256,15 +264,27 @@ def _checked_epochs(epochs, kwargs):
     return int(epochs[0]), int(epochs[0] + epochs[1])
 
 
-def _check_learning_rate(learning_rate):
+def _checked_callbacks(callbacks):
+    callbacks = keras.tree.flatten(callbacks or [])
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        # After a restoration, Keras begins every later `fit` of the model with the same epoch.
+        raise ValueError(
+            "`callbacks` must hold no BackupAndRestore, which knows nothing of phases. Received: "
+            "one. Give a `directory` instead."
+        )
+    return callbacks
+
+
+def _checked_learning_rate(learning_rate):
     if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-        return
+        return learning_rate
     check_numbers(learning_rate=learning_rate)
     if learning_rate <= 0:
         raise ValueError(
             "`learning_rate` must be positive, or a schedule of Keras. "
             f"Received: learning_rate={learning_rate!r}"
         )
+    return float(learning_rate)
 
 
 def _check_ready(model):
@@ -283,7 +303,7 @@ def _check_same_plan(directory, plan):
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "plan.json"
     if not path.exists():
-        path.write_text(json.dumps(plan))
+        write_whole(path, json.dumps(plan))
         return
     found = json.loads(path.read_text())
     different = [name for name in plan if plan[name] != found.get(name)]

@@ -8,14 +8,8 @@ from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
-from keras_cvx.models._checks import (
-    agreeing_part,
-    check_agreement,
-    check_image_shape,
-    check_registered,
-    checked_rows,
-    image_weights,
-)
+from keras_cvx.models._checks import check_image_shape, checked_rows, image_weights
+from keras_cvx.models._parts import agreeing_part, check_agreement, check_registered
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth

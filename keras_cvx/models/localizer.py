@@ -4,19 +4,17 @@ import keras
 from keras import ops
 
 from keras_cvx import plugins
+from keras_cvx.backbones.checks import check_image_model
 from keras_cvx.layers.heads.localization import LocalizationHead
 from keras_cvx.layers.postprocessing.localization_decoding import LocalizationDecoding
 from keras_cvx.models._checks import (
-    agreeing_part,
-    check_agreement,
     check_object_keys,
     check_one_object,
-    check_registered,
     check_weights,
     checked_objects,
     image_weights,
-    is_plugin,
 )
+from keras_cvx.models._parts import agreeing_part, check_agreement, check_registered, is_of_keras
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.ops.arguments import check_integers, shapes_agree
 from keras_cvx.ops.boxes import check_format
@@ -38,9 +36,13 @@ class Localizer(TaskModel):
     `(B, 1)` and `(B, 1, 4)`, the rows of data for detectors. `sample_weight` is one number an
     image, `(B,)`, or a dictionary `{"labels": (B,), "boxes": (B,)}`.
 
+    `keras.models.clone_model` gives the graph alone, a plain functional model, as it does of every
+    model with a constructor of its own; a copy is `Localizer.from_config(localizer.get_config())`.
+
     Args:
         backbone: A functional `keras.Model` from images `(B, H, W, 3)`, which it gets as the
-            user has them, to a feature map of rank 4; of several outputs, the last is used.
+            user has them, to a feature map of rank 4; of several outputs, the last is used. Its
+            normalization is part of it, as of those of `keras_cvx.backbones.get`.
         num_classes: Positive integer C, "no object" not counted.
         bounding_box_format: Format of ground truth and detections, as Keras names it.
         head: A layer that is called on the feature map and the images and gives a dictionary of
@@ -67,7 +69,7 @@ class Localizer(TaskModel):
 
     Example:
         ```python
-        backbone = keras.applications.MobileNetV2(include_top=False)
+        backbone = keras_cvx.backbones.get("MobileNetV2")
         localizer = keras_cvx.models.Localizer(backbone, num_classes=10)
         localizer.compile(optimizer=keras.optimizers.AdamW(1e-3))
         localizer.fit(images, {"labels": labels, "boxes": boxes}, epochs=8)
@@ -99,11 +101,16 @@ class Localizer(TaskModel):
                 f"`head` must have num_classes={num_classes + 1}, the {num_classes} of the "
                 f"localizer and one for no object. Received: head with num_classes={received}"
             )
-        check_agreement(head, "head", owner="localizer", bounding_box_format=bounding_box_format)
+        check_agreement(
+            head, "head", owner="localizer", bounding_box_format=bounding_box_format,
+            data_format=keras.config.image_data_format(),
+        )  # fmt: skip
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
+        # A model may have its one output in a list or a dictionary.
+        [feature_map] = keras.tree.flatten(features(inputs))
         try:
-            outputs = head(features(inputs), inputs)
+            outputs = head(feature_map, inputs)
         except TypeError as error:
             raise ValueError(
                 "`head` must be a layer that is called on a feature map and the images. "
@@ -151,9 +158,9 @@ class Localizer(TaskModel):
             loss: Dictionary from `"labels"` and `"boxes"` to losses as Keras takes them, or names
                 of plugins, which are made for this model's format; `"auto"` for
                 `{"labels": "sparse_categorical_crossentropy", "boxes": "GIoULoss"}`. The classes
-                are C + 1, "no object" the last. Whatever the box loss, images without an object
-                have a weight of 0 in it.
-            loss_weights: Dictionary of numbers by output, or None.
+                are integers, C + 1 of them, "no object" the last; their scores are probabilities.
+                Whatever the box loss, images without an object have a weight of 0 in it.
+            loss_weights: Dictionary of numbers by output, 1 where none is given, or None.
             metrics: Dictionary from outputs to metrics or lists of them; `"auto"` for
                 `{"labels": "accuracy", "boxes": "BoxIoU"}`; None for none. A metric of boxes that
                 does not know padding, as `BoxIoU` does, belongs into `weighted_metrics`.
@@ -162,8 +169,8 @@ class Localizer(TaskModel):
             **kwargs: As Keras' `compile` takes them.
 
         Raises:
-            ValueError: If a loss or metric is of an unknown output, or of another box format than
-                the model.
+            ValueError: If a loss, its weight or a metric is of an unknown output, or a loss or
+                metric is unknown, of another box format than the model, or of logits.
         """
         if isinstance(loss, str) and loss == "auto":
             loss = {"labels": "sparse_categorical_crossentropy", "boxes": "GIoULoss"}
@@ -172,7 +179,7 @@ class Localizer(TaskModel):
         super().compile(
             optimizer=optimizer,
             loss=self._parts(loss, "loss", "loss"),
-            loss_weights=_by_output(loss_weights, "loss_weights"),
+            loss_weights=_loss_weights(loss_weights, loss),
             metrics=self._parts(metrics, "metrics", "metric"),
             weighted_metrics=self._parts(weighted_metrics, "weighted_metrics", "metric"),
             **kwargs,
@@ -229,42 +236,55 @@ class Localizer(TaskModel):
 
     def _part(self, part, kind):
         settings = {"bounding_box_format": self.bounding_box_format}
-        if not isinstance(part, str):
-            check_agreement(part, kind, owner="localizer", **settings)
-            if getattr(part, "class_aware", False):
-                raise ValueError(
-                    f"A {kind} of one output must not be class-aware, for it sees no classes. "
-                    f"Received: {part!r}. Update it with ground truth and the detections of "
-                    "`predict` instead."
-                )
-            return part
-        # Keras knows the others.
-        return agreeing_part(part, kind, **settings) if is_plugin(part, kind) else part
+        if isinstance(part, str):
+            return part if is_of_keras(part, kind) else agreeing_part(part, kind, **settings)
+        check_agreement(part, kind, owner="localizer", **settings)
+        if getattr(part, "class_aware", False):
+            raise ValueError(
+                f"A {kind} of one output must not be class-aware, for it sees no classes. "
+                f"Received: {part!r}. Update it with ground truth and the detections of "
+                "`predict` instead."
+            )
+        if getattr(part, "from_logits", False):
+            raise ValueError(
+                f"A {kind} must take probabilities, which the localizer gives. Received: {part!r} "
+                "with from_logits=True. Make it with from_logits=False."
+            )
+        return part
 
     def _check_weights(self, sample_weight):
-        for weights in (
-            sample_weight.values() if isinstance(sample_weight, dict) else [sample_weight]
-        ):
+        if not isinstance(sample_weight, dict):
+            return check_weights(sample_weight)
+        if set(sample_weight) != set(_OUTPUTS):
+            raise ValueError(
+                "`sample_weight`, if it is a dictionary, must have the keys 'labels' and 'boxes'. "
+                f"Received: {sorted(map(str, sample_weight))}"
+            )
+        for weights in sample_weight.values():
             check_weights(weights)
+        return None
 
 
 def _feature_model(backbone):
     """The backbone, or the part of it that leads to its last output."""
-    inputs, outputs = (getattr(backbone, name, None) or [] for name in ("inputs", "outputs"))
-    if not isinstance(backbone, keras.Model) or len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise ValueError(
-            "`backbone` must be a functional or built sequential `keras.Model` with one input, a "
-            f"batch of images of rank 4. Received: {backbone!r}"
-        )
-    if len(outputs[-1].shape) != 4:
+    check_image_model(backbone)
+    outputs = backbone.outputs
+    rank = len(outputs[-1].shape)
+    if rank != 4:
+        mend = "Build it without its top and its pooling: `include_top=False, pooling=None`."
+        if rank == 3:
+            mend = (
+                "Of a vision transformer, whose tokens these may be, pass "
+                "`keras_cvx.backbones.FeatureExtractor(backbone, stride)`, the stride its patch "
+                "size."
+            )
         raise ValueError(
             "`backbone` must give a feature map of rank 4 as its last output. Received: a backbone "
-            f"{backbone.name!r} whose output is of shape {tuple(outputs[-1].shape)}. Build it "
-            "without its top and its pooling: `include_top=False, pooling=None`."
+            f"{backbone.name!r} whose output is of shape {tuple(outputs[-1].shape)}. {mend}"
         )
-    if len(outputs) == 1 and outputs[0] is backbone.output:
+    if len(outputs) == 1:
         return backbone
-    return keras.Model(inputs[0], outputs[-1], name="features")
+    return keras.Model(backbone.inputs[0], outputs[-1], name="features")
 
 
 def _checked_outputs(outputs, num_classes):
@@ -293,6 +313,19 @@ def _by_output(parts, argument):
             f"Received: {what}"
         )
     return parts
+
+
+def _loss_weights(loss_weights, loss):
+    """A weight for each output that has a loss, as Keras wants them; None of None."""
+    if _by_output(loss_weights, "loss_weights") is None:
+        return None
+    weighed = sorted(name for name, part in (loss or {}).items() if part is not None)
+    if not set(loss_weights) <= set(weighed):
+        raise ValueError(
+            f"`loss_weights` must be of outputs that have a loss, {weighed}. "
+            f"Received: {sorted(loss_weights)}"
+        )
+    return {name: loss_weights.get(name, 1.0) for name in weighed}
 
 
 def _unpacked(y):

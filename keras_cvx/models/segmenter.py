@@ -9,13 +9,12 @@ from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
 from keras_cvx.losses.ignore_class import IgnoreClass
 from keras_cvx.models._any_size import any_size, preprocessed
-from keras_cvx.models._checks import (
+from keras_cvx.models._checks import check_images, checked_class_weight
+from keras_cvx.models._parts import (
     agreeing_part,
     check_agreement,
-    check_images,
     check_registered,
-    checked_class_weight,
-    is_plugin,
+    is_of_keras,
     loss_of_logits,
 )
 from keras_cvx.models._task_model import TaskModel
@@ -318,12 +317,13 @@ class Segmenter(TaskModel):
             "sparse_y_pred": False,
         }
         made = []
-        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
-            if isinstance(metric, str) and is_plugin(metric, "metric"):
-                made.append(agreeing_part(metric, "metric", **settings))
-                continue
-            for name in ("num_classes", "sparse_y_pred"):
-                check_agreement(metric, "metric", owner="segmenter", **{name: settings[name]})
+        for given in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            metric = given
+            if not isinstance(metric, str):
+                required = {name: settings[name] for name in ("num_classes", "sparse_y_pred")}
+                check_agreement(metric, "metric", owner="segmenter", **required)
+            elif not is_of_keras(metric, "metric"):
+                metric = agreeing_part(metric, "metric", **settings)
             made.append(metric)
         return made
 

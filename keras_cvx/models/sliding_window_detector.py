@@ -16,7 +16,7 @@ from keras_cvx.backbones.convolutionalize import (
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.layers.preprocessing.image_lists import as_array
 from keras_cvx.models._any_size import any_size, written
-from keras_cvx.models._checks import check_agreement, check_registered
+from keras_cvx.models._parts import check_agreement, check_registered
 from keras_cvx.models._task_model import with_parts
 from keras_cvx.ops.arguments import check_integers, check_numbers, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert

@@ -120,8 +120,8 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
     """Raises for the first row of ground truth on which no detector can be trained.
 
     Args:
-        boxes: NumPy array `(B, N, 4)` in `bounding_box_format`.
-        labels: NumPy array `(B, N)`; −1 in padded rows.
+        boxes: NumPy array `(B, N, 4)` in `bounding_box_format`; of one object an image, `(B, 4)`.
+        labels: NumPy array `(B, N)` or `(B,)`; −1 in padded rows.
         num_images: Integer, the B of the images.
         image_size: Tuple of the images' height and width in pixels.
         num_classes: Integer C; labels are in `[0, C)`.
@@ -132,7 +132,7 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
             finite, is all zeros as padding is, has its corners swapped or leaves its image. The
             message names image and row.
     """
-    if boxes.ndim != 3 or boxes.shape[-1] != 4 or boxes.shape[:-1] != labels.shape:
+    if labels.ndim not in (1, 2) or boxes.shape != (*labels.shape, 4):
         raise ValueError(
             "`y` must hold boxes (B, N, 4) and labels (B, N). "
             f"Received: boxes {boxes.shape}, labels {labels.shape}"
@@ -145,13 +145,13 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
     padded = labels == -1
     _refuse(
         labels, ~padded & ~((labels >= 0) & (labels < num_classes) & (labels == np.floor(labels))),
-        "labels", f"be integers from 0 to {num_classes - 1}, or −1 for padding",
+        "labels", f"be integers from 0 to {num_classes - 1}, or −1 where there is no object",
     )  # fmt: skip
     finite = np.isfinite(boxes).all(-1)
     _refuse(boxes, ~padded & ~finite, "boxes", "be finite")
     _refuse(
         boxes, ~padded & (boxes == 0).all(-1),
-        "boxes", "have label −1 in padded rows, such as those of [0, 0, 0, 0]",
+        "boxes", "have label −1 where there is no object, such as in rows of [0, 0, 0, 0]",
     )  # fmt: skip
 
     height, width = image_size
@@ -171,8 +171,8 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
 def _refuse(array, wrong, name, requirement):
     """Raises if any row is wrong, naming the first of them and their number."""
     if wrong.any():
-        image, row = (int(i) for i in np.argwhere(wrong)[0])
+        place = tuple(np.argwhere(wrong)[0].tolist())
         raise ValueError(
-            f"`{name}` must {requirement}. Received: {name}[{image}, {row}] = "
-            f"{array[image, row].tolist()}, and {int(wrong.sum()) - 1} more such rows"
+            f"`{name}` must {requirement}. Received: {name}{list(place)} = "
+            f"{array[place].tolist()}, and {int(wrong.sum()) - 1} more such rows"
         )

@@ -47,6 +47,7 @@ REFUSED = {
     "size": (X[:, :16], rf"Received: shape \(2, 16, 48, 3\). .*{RESIZED}"),
     "channels first": (X.transpose(0, 3, 1, 2), r"Pass `np.transpose\(x, \(0, 2, 3, 1\)\)`"),
     "grey": (X[..., :1], r"Received: shape \(2, 32, 48, 1\).$"),
+    "none": (X[:0], r"at least one image. Received: shape \(0, 32, 48, 3\)$"),
     "rank 5": (X[None], r"Received: shape \(1, 2, 32, 48, 3\).$"),
 }
 
@@ -67,10 +68,12 @@ def test_refused(plain, case):
     assert plain.predict(X, verbose=0)["boxes"].shape[0] == 2
 
 
-@pytest.mark.parametrize("case", ["one image", "path", "array of paths", "channels first", "grey"])
+@pytest.mark.parametrize(
+    "case", ["one image", "path", "array of paths", "channels first", "grey", "none"]
+)
 def test_refused_with_preprocessing(letterboxing, case):
     x, message = REFUSED[case]
-    if case not in ("one image", "grey", "channels first"):
+    if case not in ("one image", "grey", "channels first", "none"):
         message = message.replace("32, 48", "height, width")
     with pytest.raises(ValueError, match=rf"shape \(B, H, W, 3\).*{message}"):
         letterboxing.predict(x)
@@ -132,3 +135,15 @@ def test_dataset_of_whole_samples(kind):
             detector.evaluate(dataset, verbose=0)
         pairs = dataset.map(lambda sample: (sample["images"], sample["bounding_boxes"]))
         assert np.isfinite(detector.fit(pairs, shuffle=False, verbose=0).history["loss"])
+
+
+def test_boxes_of_one_object_an_image(plain):
+    truth = {"boxes": np.ones((2, 4)), "labels": np.zeros(2)}
+    with pytest.raises(ValueError, match=r"boxes \(2, 4\), labels \(2,\). .*`boxes\[:, None\]`"):
+        plain.fit(X, truth)
+
+
+def test_relative_boxes_are_no_pixels(plain):
+    boxes = np.array([[[0, 0, 0.5, 1]], [[-1, -1, -1, -1]]])
+    with pytest.raises(ValueError, match=r"`boxes` must be xyxy in pixels.*'rel_xyxy'"):
+        plain.fit(X, {"boxes": boxes, "labels": np.array([[0], [-1]])})

@@ -53,15 +53,27 @@ def test_names_from_a_saved_model(tmp_path):
         assert found[0] == (int(row.argmax()), NAMES[row.argmax()], pytest.approx(row.max()))
 
 
+def test_names_from_a_model_within():
+    """As one has it that augments its images, or is otherwise made of models."""
+    model = keras.Sequential([keras.Input((4,)), classifier()])
+    [[best]] = decode_predictions([[0.0, 0.25, 0.5, 0.0]], model, top=1)
+    assert best == (2, "cow", 0.5)
+
+
 @pytest.mark.parametrize(
     ("predictions", "names", "top", "message"),
     [
         (np.zeros((2, 3)), NAMES, 5, r"`predictions` must be \(B, 4\).*shape \(2, 3\)"),
         (np.zeros(4), NAMES, 5, r"`predictions` must be \(B, 4\).*shape \(4,\)"),
-        (np.zeros((2, 4)), "abcd", 5, "`names` must be a list of names, or a classifier"),
+        (np.zeros((2, 4)), "abcd", 5, "`names` must be a list of strings, or a classifier"),
+        (np.zeros((2, 4)), None, 5, "`names` must be a list of strings, or a classifier.*None"),
+        (np.zeros((2, 4)), {"cat", "dog"}, 5, "`names` must be a list of strings"),
+        (np.zeros((2, 4)), [0, 1, 2, 3], 5, "`names` must be a list of strings"),
+        (np.zeros((2, 4)), keras.Sequential([classifier(), ClassNames(NAMES)], name="twice"), 5,
+         "model 'twice', which has 2"),
         (np.zeros((2, 4)), NAMES, 0, "`top` must be an integer of at least 1"),
         (np.zeros((2, 4)), keras.Sequential([keras.Input((4,))], name="bare"), 5,
-         "`names` must be a list of names, or a model with .*model 'bare', which has 0"),
+         "`names` must be a list of strings, or a model with .*model 'bare', which has 0"),
     ],
 )  # fmt: skip
 def test_bad_arguments(predictions, names, top, message):

@@ -443,7 +443,10 @@ WRONG = {
     "negative label": ({"labels": -2}, r"labels\[5, 1\] = -2"),
     "NaN": ({"boxes": [0, 0, np.nan, 4]}, r"`boxes` must be finite.*boxes\[5, 1\]"),
     "outside": ({"boxes": [20, 0, 40, 8]}, r"lie in their image of height 32 and width 32"),
-    "padding": ({"boxes": [0] * 4}, r"label −1 in padded rows, such as those of.*boxes\[5, 1\]"),
+    "padding": (
+        {"boxes": [0] * 4},
+        r"label −1 where there is no object, such as in rows of.*boxes\[5, 1\]",
+    ),
     "swapped": ({"boxes": [20, 0, 10, 8]}, r"no negative side.*boxes\[5, 1\]"),
 }
 

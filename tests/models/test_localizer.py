@@ -339,10 +339,8 @@ def test_compiled_by_xla(data):
         keras.utils.set_random_seed(0)
         localizer = Localizer(make_backbone(), CLASSES)
         localizer.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
-        histories.append(
-            localizer.fit(*data, validation_data=data, batch_size=32, epochs=2, verbose=0).history
-        )
-    assert len(histories[0]) == 10
+        histories.append(localizer.fit(*data, batch_size=32, epochs=2, verbose=0).history)
+    assert len(histories[0]) == 5
     for name, expected in histories[0].items():
         np.testing.assert_allclose(histories[1][name], expected, rtol=1e-2, atol=1e-3, err_msg=name)
 
@@ -389,6 +387,22 @@ def test_backbone_of_several_outputs():
     assert localizer.backbone is backbone
     # Layers that lead nowhere would have no gradient.
     assert len(localizer.trainable_weights) == 4 + len(localizer.head.trainable_weights)
+    again = Localizer.from_config(localizer.get_config())
+    again.set_weights(localizer.get_weights())
+    images = squares(3)[0]
+    for key, value in as_numpy(localizer(images)).items():
+        np.testing.assert_allclose(ops.convert_to_numpy(again(images)[key]), value, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sequential", "list", "dictionary"])
+def test_backbone_of_one_output(kind):
+    backbone = make_backbone()
+    if kind == "sequential":
+        backbone = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 8, 8)])
+    else:
+        x = backbone.output
+        backbone = keras.Model(backbone.input, [x] if kind == "list" else {"x": x})
+    localizer = Localizer(backbone, CLASSES)
     again = Localizer.from_config(localizer.get_config())
     again.set_weights(localizer.get_weights())
     images = squares(3)[0]
@@ -450,6 +464,55 @@ def test_parts_by_name_are_made_for_the_localizer():
         assert part["config"]["bounding_box_format"] == "xywh"
 
 
+@pytest.mark.parametrize(
+    ("argument", "part", "near"),
+    [
+        ("loss", "GIoU", "GIoULoss"),
+        ("loss", "giou_loss", "GIoULoss"),
+        ("metrics", "IoU", "BoxIoU"),  # which Keras has of classes, with arguments
+        ("weighted_metrics", ["mae", "boxiou"], "BoxIoU"),
+    ],
+)
+def test_names_that_nobody_has(argument, part, near):
+    with pytest.raises(ValueError, match=f"There is no plugin of kind .*Did you mean '{near}'"):
+        Localizer(make_backbone(), CLASSES).compile(**{argument: {"boxes": part}})
+
+
+def test_names_that_keras_has(data):
+    localizer = Localizer(make_backbone(), CLASSES)
+    localizer.compile(
+        loss={"labels": "SparseCategoricalCrossentropy", "boxes": "log_cosh"},
+        metrics={
+            "labels": ["acc", "sparse_categorical_crossentropy"],
+            "boxes": "MeanSquaredError",
+        },
+    )
+    assert len(localizer.evaluate(*data, verbose=0)) == 6
+
+
+def test_losses_of_logits_are_refused():
+    """Silently, they would train a softmax of a softmax."""
+    localizer = Localizer(make_backbone(), CLASSES)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match=r"loss must take probabilities.*from_logits=False"):
+        localizer.compile(loss={"labels": loss, "boxes": "mse"})
+
+
+def test_weights_of_some_losses(data):
+    """What is not given is 1, and what weighs no loss is refused."""
+    localizer = Localizer(make_backbone(), CLASSES)
+    localizer.compile(loss_weights={"boxes": 3.0}, metrics=None)
+    scores = localizer.evaluate(*data, verbose=0, return_dict=True)
+    assert scores["loss"] == pytest.approx(scores["labels_loss"] + 3 * scores["boxes_loss"])
+    for loss in ({"labels": "sparse_categorical_crossentropy"}, {"labels": "mse", "boxes": None}):
+        with pytest.raises(ValueError, match=r"of outputs that have a loss, \['labels'\].*'boxes'"):
+            localizer.compile(loss=loss, loss_weights={"labels": 1.0, "boxes": 2.0})
+    localizer.compile(
+        loss={"labels": "sparse_categorical_crossentropy"}, loss_weights={"labels": 2.0}
+    )
+    assert np.isfinite(localizer.evaluate(*data, verbose=0)[0])
+
+
 def test_parts_that_disagree_are_refused():
     localizer = Localizer(make_backbone(), CLASSES, bounding_box_format="xywh")
     with pytest.raises(ValueError, match="`loss` must have the localizer's bounding_box_format"):
@@ -463,6 +526,10 @@ def test_parts_that_disagree_are_refused():
         Localizer(make_backbone(), CLASSES, head=head)
     with pytest.raises(ValueError, match="`head` must have the localizer's bounding_box_format"):
         Localizer(make_backbone(), CLASSES, head=LocalizationHead(4, bounding_box_format="xywh"))
+
+    other = LocalizationHead(4, data_format="channels_first")
+    with pytest.raises(ValueError, match="`head` must have the localizer's data_format"):
+        Localizer(make_backbone(), CLASSES, head=other)
 
     class Head(LocalizationHead):
         pass
@@ -480,13 +547,38 @@ def test_what_is_of_no_output_is_refused(argument, wrong):
 
 
 WRONG = {
-    "label": ({"labels": 3}, r"`labels` must be integers from 0 to 2.*labels\[5, 0\] = 3"),
-    "half a label": ({"labels": 1.5}, r"`labels` must be integers.*labels\[5, 0\] = 1.5"),
-    "NaN": ({"boxes": [0, 0, np.nan, 4]}, r"`boxes` must be finite.*boxes\[5, 0\]"),
+    "label": ({"labels": 3}, r"`labels` must be integers from 0 to 2.*labels\[5\] = 3"),
+    "half a label": ({"labels": 1.5}, r"`labels` must be integers.*labels\[5\] = 1.5"),
+    "NaN": ({"boxes": [0, 0, np.nan, 4]}, r"`boxes` must be finite.*boxes\[5\]"),
     "outside": ({"boxes": [20, 0, 40, 8]}, r"lie in their image of height 32 and width 32"),
-    "zeros": ({"boxes": [0] * 4}, r"label −1 in padded rows, such as those of.*boxes\[5, 0\]"),
-    "swapped": ({"boxes": [20, 0, 10, 8]}, r"no negative side.*boxes\[5, 0\]"),
+    "zeros": (
+        {"boxes": [0] * 4},
+        r"label −1 where there is no object, such as in rows of.*boxes\[5\]",
+    ),
+    "swapped": ({"boxes": [20, 0, 10, 8]}, r"no negative side.*boxes\[5\]"),
 }
+
+
+def test_rows_are_named_as_they_were_given(trained, data):
+    labels = data[1]["labels"][:, None].copy()
+    labels[5] = 3
+    for boxes in (data[1]["boxes"], data[1]["boxes"][:, None]):
+        with pytest.raises(ValueError, match=r"where there is no object.*labels\[5, 0\] = 3"):
+            trained[0].fit(data[0], {"labels": labels, "boxes": boxes})
+
+
+def test_relative_boxes_are_no_pixels(trained, data):
+    truth = {**data[1], "boxes": data[1]["boxes"] / 32}
+    with pytest.raises(
+        ValueError, match=r"`boxes` must be xyxy in pixels.*bounding_box_format='re"
+    ):
+        trained[0].fit(data[0], truth)
+    # Of one small box among others nothing can be said, nor of images without an object.
+    truth = {key: value.copy() for key, value in data[1].items()}
+    truth["boxes"][1] = [0, 0, 1, 1]
+    assert len(trained[0].evaluate(data[0], truth, verbose=0)) == 5
+    none = {"labels": np.full(4, -1), "boxes": np.full((4, 4), -1.0)}
+    assert len(trained[0].evaluate(data[0][:4], none, verbose=0)) == 5
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -544,12 +636,26 @@ def test_weights_that_have_no_meaning(trained, data):
     for weights in (np.ones((64, 2)), {"labels": np.ones(64), "boxes": np.ones((64, 4))}):
         with pytest.raises(ValueError, match=r"one number an image, \(B,\). Received: shape"):
             trained[0].fit(*data, sample_weight=weights)
+    for weights in ({"boxes": np.ones(64)}, {"label": np.ones(64), "boxes": np.ones(64)}):
+        with pytest.raises(ValueError, match=r"keys 'labels' and 'boxes'\. Received"):
+            trained[0].fit(*data, sample_weight=weights)
+    with pytest.raises(ValueError, match=r"must be an array.*`np.asarray\(sample_weight\)`"):
+        trained[0].evaluate(*data, sample_weight=[1.0] * 64)
     with pytest.raises(ValueError, match="`class_weight` must be None"):
         trained[0].fit(*data, class_weight={0: 2.0})
 
 
 BAD_BACKBONES = {
-    "layer": (layers.Dense(2), "with one input, a batch of images of rank 4"),
+    "layer": (layers.Dense(2), "a functional or built sequential"),
+    "name": ("MobileNetV2", r"`keras_cvx.backbones.get\('MobileNetV2'\)`"),
+    "two inputs": (
+        keras.Model([a := keras.Input((8, 8, 3)), b := keras.Input((8, 8, 3))], a + b),
+        "have one input, a batch of images of rank 4",
+    ),
+    "tokens": (
+        keras.Sequential([make_backbone(), layers.Reshape((16, 16))]),
+        r"shape \(None, 16, 16\). Of a vision .*`keras_cvx.backbones.FeatureExtractor\(backbone, ",
+    ),
     "pooled": (
         keras.Sequential([make_backbone(), layers.GlobalMaxPooling2D()]),
         r"feature map of rank 4 .*shape \(None, 16\). Build .*`include_top=False, pooling=None`",

@@ -109,8 +109,8 @@ def test_a_box_may_leave_by_its_rounding():
     ("boxes", "labels", "message"),
     [
         (BOXES, changed(LABELS, (1, 2), 3),
-         "`labels` must be integers from 0 to 2, or −1 for padding. Received: labels[1, 2] = 3, "
-         "and 0 more such rows"),
+         "`labels` must be integers from 0 to 2, or −1 where there is no object. "
+         "Received: labels[1, 2] = 3, and 0 more such rows"),
         (BOXES, changed(LABELS, (slice(None), 1), -2),
          "Received: labels[0, 1] = -2, and 1 more such rows"),
         (BOXES, changed(LABELS.astype("float32"), (1, 0), np.nan), "labels[1, 0] = nan, and 0"),
@@ -118,8 +118,8 @@ def test_a_box_may_leave_by_its_rounding():
          "`boxes` must be finite. Received: boxes[1, 0] = [1.0, 2.0, inf, 4.0], and 0"),
         (changed(BOXES, (1, 0, 3), np.nan), LABELS, "boxes[1, 0] = [1.0, 2.0, 3.0, nan]"),
         (changed(BOXES, (1, 2), 0), LABELS,
-         "`boxes` must have label −1 in padded rows, such as those of [0, 0, 0, 0]. Received: "
-         "boxes[1, 2] = [0.0, 0.0, 0.0, 0.0], and 0"),
+         "`boxes` must have label −1 where there is no object, such as in rows of "
+         "[0, 0, 0, 0]. Received: boxes[1, 2] = [0.0, 0.0, 0.0, 0.0], and 0"),
         (changed(BOXES, (0, 1, 2), 3), LABELS,
          "`boxes` must be xyxy with no negative side. Received: boxes[0, 1] = "
          "[4.0, 5.0, 3.0, 9.0], and 0"),
@@ -132,6 +132,15 @@ def test_a_box_may_leave_by_its_rounding():
 def test_the_first_wrong_row_is_named(boxes, labels, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check(boxes, labels)
+
+
+def test_one_object_an_image():
+    boxes, labels = BOXES[:, 0], LABELS[:, 0]
+    check(boxes, labels)
+    with pytest.raises(ValueError, match=re.escape("Received: labels[1] = 3, and 0 more")):
+        check(boxes, np.array([0, 3]))
+    with pytest.raises(ValueError, match=re.escape("Received: boxes[0] = [0.0, 0.0, 49.0, 32.0]")):
+        check(changed(boxes, (0, 2), 49), labels)
 
 
 def test_the_row_is_told_as_the_user_wrote_it():

@@ -20,7 +20,7 @@ class ClassNames(keras.layers.Layer):
         scores: Tensor `(..., C)`, as many scores as names.
 
     Returns:
-        `scores`.
+        `scores`, in their own dtype.
 
     Raises:
         ValueError: If the names are none, no strings or not different, or there are not as many
@@ -44,6 +44,8 @@ class ClassNames(keras.layers.Layer):
         if repeated:
             raise ValueError(f"`class_names` must all be different. Received twice: {repeated}")
         self.class_names = names
+        # Half precision would round the scores on their way.
+        self.autocast = False
         self.built = True
 
     def call(self, scores):
@@ -53,6 +55,9 @@ class ClassNames(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         self._check(input_shape)
         return input_shape
+
+    def compute_output_spec(self, scores):
+        return keras.KerasTensor(self.compute_output_shape(scores.shape), dtype=scores.dtype)
 
     def get_config(self):
         return {**super().get_config(), "class_names": list(self.class_names)}

@@ -299,9 +299,12 @@ class GeometricLayer(keras.layers.Layer):
             )
         shape = tuple(given["boxes"].shape)
         if not shapes_agree(shape, (*batch, None, 4)):
+            mend = ""
+            if shapes_agree(shape, (*batch, 4)):
+                mend = ". Of one object an image, pass `boxes[..., None, :]`, `labels[..., None]`."
             raise ValueError(
                 f"`boxes` of `bounding_boxes` must be of shape {(*batch, 'N', 4)}. "
-                f"Received: boxes of shape {shape}"
+                f"Received: boxes of shape {shape}{mend}"
             )
         labels = given.get("labels")
         if labels is not None and not shapes_agree(tuple(labels.shape), shape[:-1]):

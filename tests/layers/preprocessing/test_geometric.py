@@ -698,6 +698,16 @@ def test_output_shapes_without_a_call(layer):
     assert moved["geometry"]["offset"] == (None, 2)
 
 
+def test_boxes_of_one_object_an_image(layer):
+    """As `Localizer` takes them; the layer moves rows."""
+    one = {"boxes": np.zeros((len(IMAGES), 4), "float32"), "labels": np.zeros(len(IMAGES))}
+    with pytest.raises(ValueError, match=r"pass `boxes\[\.\.\., None, :\]`"):
+        layer({"images": IMAGES, "bounding_boxes": one})
+    rows = {"boxes": one["boxes"][..., None, :], "labels": one["labels"][..., None]}
+    moved = layer({"images": IMAGES, "bounding_boxes": rows})["bounding_boxes"]
+    assert tuple(moved["boxes"].shape) == (len(IMAGES), 1, 4)
+
+
 def test_boxes_without_a_format(make, as_kind):
     with pytest.raises(ValueError, match="`bounding_box_format` must be given"):
         make()(as_kind({"images": IMAGES, "bounding_boxes": ONE_BOX}))

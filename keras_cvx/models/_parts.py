@@ -1,0 +1,86 @@
+"""Parts of a task model, of whoever's making: whether they agree with it and can be saved."""
+
+import inspect
+
+import keras
+
+from keras_cvx import plugins
+
+
+def check_agreement(part, argument, *, owner="detector", **settings):
+    """Raises if a part that knows one of the model's settings has it otherwise."""
+    for name, expected in settings.items():
+        received = getattr(part, name, expected)
+        if isinstance(expected, list) and not isinstance(received, (list, tuple)):
+            received = [received]
+        if _settings_of(received) != _settings_of(expected):
+            raise ValueError(
+                f"`{argument}` must have the {owner}'s {name}={expected!r}. "
+                f"Received: {argument} with {name}={received!r}"
+            )
+
+
+def check_registered(part, argument, kind):
+    """Raises if a part could be saved but not loaded, for want of a registered class."""
+    cls = type(part)
+    if cls.__module__.split(".")[0] == "keras":
+        return
+    if keras.saving.get_registered_object(keras.saving.get_registered_name(cls)) is None:
+        raise ValueError(
+            f"`{argument}` must be of a registered class, or no file of the model could be loaded. "
+            f"Received: an object of {cls.__module__}.{cls.__qualname__}. Register the class with "
+            f'`@keras_cvx.plugins.register("{cls.__name__}", kind="{kind}", package=...)`, where '
+            "the package is a name of your own."
+        )
+
+
+def is_of_keras(name, kind):
+    """Whether Keras makes a loss or metric of a name that is no plugin's.
+
+    Args:
+        name: String.
+        kind: `"loss"` or `"metric"`.
+    """
+    if ">" in name:
+        return False
+    # Keras' `compile` knows it, and its `get` does not.
+    if kind == "metric" and name == "acc":
+        return True
+    try:
+        (keras.losses if kind == "loss" else keras.metrics).get(name)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def agreeing_part(part, kind, **settings):
+    """A loss or metric that agrees with the model's settings; by name, one made for them."""
+    if isinstance(part, str):
+        made = plugins.lookup(part, kind)
+        if not isinstance(made, type):
+            return made
+        # Of the classes above it too, to which `**kwargs` go on.
+        taken = {name for cls in made.__mro__ for name in inspect.signature(cls).parameters}
+        return made(**{name: x for name, x in settings.items() if name in taken})
+    made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
+    check_agreement(made, kind, **settings)
+    return made
+
+
+def loss_of_logits(name):
+    """A loss by the name of its class, in Keras or among the plugins, or by Keras' other name.
+
+    Args:
+        name: String, such as `"Dice"` or `"sparse_categorical_crossentropy"`.
+    """
+    for known in (name, "".join(word.title() for word in name.split("_"))):
+        made = getattr(keras.losses, known, None)
+        if isinstance(made, type):
+            takes = "from_logits" in inspect.signature(made).parameters
+            return made(**({"from_logits": True} if takes else {}))
+    return agreeing_part(name, "loss", from_logits=True)
+
+
+def _settings_of(value):
+    """What makes two values the same: class and configuration of an object."""
+    return (type(value), value.get_config()) if hasattr(value, "get_config") else value
