@@ -238,6 +238,8 @@ def test_saved_and_loaded(tmp_path):
     [
         ("ResNet51", "Did you mean 'ResNet50'"),
         ("resnet50", "Did you mean 'ResNet50'"),
+        ("keras.applications.ResNet50", "Did you mean 'ResNet50'"),
+        ("keras.applications.resnet.ResNet50", "Did you mean 'ResNet50'"),
         ("MobilNetV3Large", "Did you mean 'MobileNetV3Large'"),
         ("EfficientNet-B0", "Did you mean 'EfficientNetB0'"),
         ("", r"image model in `keras.applications`. Received: ''. Known: ConvNeXtBase, "),
