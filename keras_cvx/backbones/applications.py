@@ -106,7 +106,9 @@ def _module_of(name):
     if isinstance(name, str) and name in known:
         return known[name]
     by_lower = {known_name.lower(): known_name for known_name in known}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)
+    # As one has it from its path, `"keras.applications.ResNet50"`.
+    last = str(name).lower().rpartition(".")[2]
+    near = difflib.get_close_matches(last, by_lower, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(by_lower[x]) for x in near)}?" if near else ""
     raise ValueError(
         "`identifier` must be a model or the name of an image model in `keras.applications`. "

@@ -4,8 +4,8 @@ import keras
 
 from keras_cvx.backbones.checks import check_image_model
 from keras_cvx.backbones.graphs import is_graph
-from keras_cvx.backbones.steps import trace_steps
-from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution
+from keras_cvx.backbones.steps import trace_steps, unused_name
+from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution, WholeWindows
 
 _GLOBAL_POOLINGS = {
     keras.layers.GlobalAveragePooling2D: keras.layers.AveragePooling2D,
@@ -21,8 +21,9 @@ _ELEMENTWISE = (
 )
 # Names of activations that look at more than one number.
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
-# Pixels that are added to the classifier's images to see how its scores grow.
-_PROBE = 2**15
+# Pixels that are added to the classifier's images to see how its scores grow: for any stride below
+# the root of half of it the quotient rounds to the stride.
+_PROBE = 2**20
 
 
 def convolutionalize(classifier):
@@ -32,7 +33,8 @@ def convolutionalize(classifier):
     trains the other. On images of the classifier's own size it gives the classifier's scores, as a
     map of one cell. On larger ones, cell `(i, j)` has the scores of the window whose upper left
     corner is the pixel `(i · s, j · s)`, with the network's total stride s, at the cost of one
-    pass over the image instead of one over every window.
+    pass over the image instead of one over every window. There is a cell for each window that lies
+    wholly in the image, and pixels beyond the last one, on the right and below, are not looked at.
 
     The head begins at the last `Flatten` or global pooling that all paths from the image to the
     scores lead through. A dense layer after `Flatten` becomes a convolution of the extent of the
@@ -45,12 +47,8 @@ def convolutionalize(classifier):
     - In one that pads inside (`padding="same"`, `ZeroPadding2D`), a crop has zeros around it where
       the window has its neighbouring pixels, so that scores differ as far from the window's border
       as padding reaches.
-    - Global pooling inside the body, as in squeeze-and-excitation, sees the whole image.
-
-    Images whose sides exceed the classifier's by multiples of s are best. On others padding may be
-    another than in training and shift all cells by a part of s; and where a stride leaves the last
-    pixels of the classifier's images unused, the last cells may be of windows that reach past the
-    image by those.
+    - Layers of the body that look at a whole map, as squeeze-and-excitation and group
+      normalization do, look at the whole image.
 
     Args:
         classifier: A functional or built sequential `keras.Model` from one batch of images of a
@@ -59,7 +57,8 @@ def convolutionalize(classifier):
     Returns:
         Functional `keras.Model` from images `(B, H, W, C)`, in the classifier's dtype and data
         format, with H and W at least its height and width, to scores `(B, H', W', classes)`, which
-        have their channels last in either format.
+        have their channels last in either format. Its layer `"windows"`, a `WholeWindows`, has the
+        pair s as `strides`; given smaller images, it raises a `ValueError`.
 
     Raises:
         ValueError: If the classifier is not functional, or not from one input of images of a fixed
@@ -87,50 +86,67 @@ def convolutionalize(classifier):
     [image], steps, [output] = trace_steps(classifier)
     boundaries, head = _split(steps, output)
     channels_first = boundaries[0].operation.data_format == "channels_first"
+    axes = (2, 3) if channels_first else (1, 2)
+    size = tuple(image.shape[axis] for axis in axes)
     shape = (image.shape[1], None, None) if channels_first else (None, None, image.shape[3])
     images = keras.Input(shape, dtype=image.dtype, name="images")
-    maps = _maps(steps, boundaries, {id(image): images})
-    cells, rest = _cells(boundaries, head, maps)
+
+    def cells_of(x):
+        names = dict.fromkeys(("images", "windows", "cells"))
+        maps = _maps(steps, boundaries, {id(image): x}, names)
+        return _cells(boundaries, head, maps, names)
+
+    cells, _ = cells_of(images)
+    strides = _strides(keras.Model(images, [x for _, x in cells]), classifier.name, size, axes)
+    windows = WholeWindows(size[0], size[1], strides, channels_first=channels_first, name="windows")
+    cells, rest = cells_of(windows(images))
     name = f"{classifier.name}_convolutional"
-    model = keras.Model(images, _scores(cells, rest, output), name=name)
-    window_strides(model, classifier)
-    return model
+    return keras.Model(images, _scores(cells, rest, output), name=name)
 
 
-def window_strides(model, classifier):
-    """Pixels from one cell of a convolutionalized classifier's scores to the next.
+def _strides(model, name, size, axes):
+    """Pixels from one cell to the next, down and across.
 
-    Args:
-        model: What `convolutionalize` returned.
-        classifier: What was given to it.
-
-    Returns:
-        Tuple of two integers, down and across.
-
-    Raises:
-        ValueError: If the scores do not grow with the image.
+    `model` leads from images of any size to all maps with a cell for each window, and `size` is a
+    window's, along `axes` of the images.
     """
-    image = model.inputs[0].shape
-    free = [axis for axis, side in enumerate(image) if axis and side is None]
 
-    def cells(*added):
-        shape = [1, *image[1:]]
-        for axis, more in zip(free, added, strict=True):
-            shape[axis] = classifier.inputs[0].shape[axis] + more
-        return model.compute_output_shape(tuple(shape))[1:3]
+    def counts(*added):
+        # Images are only traced here, so that their size costs nothing.
+        images = model.inputs[0]
+        shape = [1, *images.shape[1:]]
+        for axis, side, more in zip(axes, size, added, strict=True):
+            shape[axis] = side + more
+        maps = model.compute_output_spec(keras.KerasTensor(shape, images.dtype))
+        return [x.shape[1:3] for x in keras.tree.flatten(maps)]
 
-    # Images are only traced here, so that their size costs nothing. Borders may cost the large
-    # ones a cell, which is why the quotient is rounded and then tried.
-    counts = cells(_PROBE, _PROBE)
-    strides = [round(_PROBE / max(count - 1, 1)) for count in counts]
-    if min(counts) < 2 or cells(*(9 * stride for stride in strides)) != (10, 10):
+    try:
+        grown = counts(_PROBE, _PROBE)
+        strides = {tuple(round(_PROBE / max(n - 1, 1)) for n in count) for count in grown}
+        added = [9 * max(pair) for pair in zip(*strides, strict=True)]
+        cells = set(counts(*added))
+    # Whatever a layer, anyone's, raises on images of another size.
+    except Exception as error:
+        raise _one_size_only(name, f"a layer of which does not: {error}") from error
+    if len(strides) == 1 and cells == {(10, 10)}:
+        return strides.pop()
+    if len(strides) > 1 and min(map(min, grown)) > 1:
         raise ValueError(
-            "`classifier` must be made of layers that take images of any size and keep their "
-            "proportions; one that resizes or crops them to one size cannot slide. Received: "
-            f"{classifier.name!r}, whose scores grow from 1 × 1 to {counts[0]} × {counts[1]} cells "
-            f"when {_PROBE} pixels are added to each side. Take that layer out."
+            "`classifier` must flatten or pool maps of one stride, so that each window has one "
+            f"cell in each. Received: {name!r}, with maps of the strides {sorted(strides)}"
         )
-    return tuple(strides)
+    raise _one_size_only(
+        name,
+        f"whose scores grow from 1 × 1 to {grown[0][0]} × {grown[0][1]} cells when {_PROBE} pixels "
+        "are added to each side. Take out the layer that resizes or crops to one size.",
+    )
+
+
+def _one_size_only(name, received):
+    return ValueError(
+        "`classifier` must be made of layers that take images of any size, and keep their "
+        f"proportions. Received: {name!r}, {received}"
+    )
 
 
 def check_classifier(classifier):
@@ -144,7 +160,8 @@ def check_classifier(classifier):
     """
     check_image_model(classifier, "classifier")
     [images], outputs = classifier.inputs, classifier.outputs
-    if len(outputs) != 1 or sum(side != 1 for side in outputs[0].shape[1:]) > 1:
+    sides = outputs[0].shape[1:]
+    if len(outputs) != 1 or not sides or sum(side != 1 for side in sides) > 1:
         raise ValueError(
             "`classifier` must have one output, one vector of scores for an image. "
             f"Received: outputs of shapes {[x.shape for x in outputs]}"
@@ -191,10 +208,10 @@ def _makes_vectors(step):
     return makes and len(step.inputs[0].shape) == 4
 
 
-def _maps(steps, boundaries, known):
+def _maps(steps, boundaries, known, names):
     """The feature maps that the boundaries end, of images of any size.
 
-    `known` has the new images by the id of the old ones.
+    `known` has the new images by the id of the old ones, `names` what is in the new graph.
     """
     needed = {id(step.inputs[0]) for step in boundaries}
     body: list = []
@@ -204,16 +221,23 @@ def _maps(steps, boundaries, known):
             needed.update(map(id, step.inputs))
     for step in body:
         try:
-            step.repeat(known)
+            _check_weights(step)
+            step.repeat(known, names)
         except Exception as error:
-            raise ValueError(
-                "`classifier` must be made of layers that take images of any size. Received: "
-                f"{step.operation.name!r}, which does not: {error}"
-            ) from error
+            raise _one_size_only(step.operation.name, f"which does not: {error}") from error
     return [known[id(step.inputs[0])] for step in boundaries]
 
 
-def _cells(boundaries, head, maps):
+def _check_weights(step):
+    """Raises if a layer has a weight for each cell of its map, which it may not tell until run."""
+    shapes = {tuple(x.shape[1:]) for x in step.inputs}
+    for weight in getattr(step.operation, "weights", []):
+        shape = tuple(weight.shape)
+        if shape in shapes and sum(side > 1 for side in shape) > 1:
+            raise ValueError(f"its weight {weight.path!r} has the shape of the map, {shape}")
+
+
+def _cells(boundaries, head, maps, names):
     """Where the windows' vectors are made.
 
     Returns:
@@ -221,31 +245,38 @@ def _cells(boundaries, head, maps):
         last; and the steps of the head that are left.
     """
     cells, flat, rest = [], {}, []
+    extents = {}
     for step, feature_map in zip(boundaries, maps, strict=True):
-        channels_first = step.operation.data_format == "channels_first"
+        vector, operation = step.outputs[0], step.operation
+        channels_first = operation.data_format == "channels_first"
         extent = step.inputs[0].shape[2:4] if channels_first else step.inputs[0].shape[1:3]
-        pooled = isinstance(step.operation, tuple(_GLOBAL_POOLINGS))
-        x = _pooling(step.operation, extent)(feature_map) if pooled else feature_map
-        x = keras.layers.Permute((2, 3, 1))(x) if channels_first else x
+        pooled = isinstance(operation, tuple(_GLOBAL_POOLINGS))
+        x = _pooling(operation, extent, names)(feature_map) if pooled else feature_map
+        if channels_first:
+            x = keras.layers.Permute((2, 3, 1), name=unused_name("channels_last", names))(x)
         if pooled or extent == (1, 1):
-            cells.append((step.outputs[0], x))
+            cells.append((vector, x))
         else:
-            flat[id(step.outputs[0])] = extent, x
+            flat[id(vector)], extents[id(vector)] = x, extent
     for step in head:
-        known = {id(x): flat[id(x)] for x in step.inputs if id(x) in flat}
-        if not known:
+        flattened = [id(x) for x in step.inputs if id(x) in flat]
+        if not flattened:
             rest.append(step)
             continue
-        [(extent, x)] = known.values()
-        if type(step.operation) is keras.layers.Dense:
-            cells.append((step.outputs[0], DenseConvolution(step.operation, *extent)(x)))
-        elif _is_elementwise(step.operation):
-            flat[id(step.outputs[0])] = extent, step.operation(x)
+        vector, operation = step.outputs[0], step.operation
+        extent = extents[flattened[0]]
+        if type(operation) is keras.layers.Dense:
+            name = unused_name(f"{operation.name}_of_windows", names)
+            convolution = DenseConvolution(operation, *extent, name=name)
+            cells.append((vector, convolution(flat[flattened[0]])))
+        elif _is_elementwise(operation):
+            step.repeat(flat, names)
+            extents[id(vector)] = extent
         else:
             raise ValueError(
                 "`classifier` must have a `keras.layers.Dense` after `Flatten`, and nothing "
-                "between them but dropout and elementwise activations. Received: "
-                f"{step.operation.name!r}, a {type(step.operation).__name__}, which works on the "
+                "between them but dropout and Keras' layers of elementwise activations. Received: "
+                f"{operation.name!r}, a {type(operation).__name__}, which gets the "
                 f"{extent[0]} × {extent[1]} feature map as one vector. Put it before `Flatten` or "
                 "behind the dense layer."
             )
@@ -257,16 +288,20 @@ def _cells(boundaries, head, maps):
     return cells, rest
 
 
-def _pooling(layer, extent):
+def _pooling(layer, extent, names):
     """Pools every window of an extent as a layer pools the whole map."""
     pooling = next(p for whole, p in _GLOBAL_POOLINGS.items() if isinstance(layer, whole))
-    options = {"data_format": layer.data_format, "dtype": layer.dtype_policy}
+    name = unused_name(f"{layer.name}_of_windows", names)
+    options = {"data_format": layer.data_format, "dtype": layer.dtype_policy, "name": name}
     return pooling(extent, strides=1, **options)
 
 
 def _is_elementwise(operation):
     if isinstance(operation, keras.layers.Activation):
-        return getattr(operation.activation, "__name__", "softmax") not in _NOT_ELEMENTWISE
+        # Of a function of the user's own nobody knows.
+        name = getattr(operation.activation, "__name__", "")
+        keras_own = getattr(keras.activations, name, None) is operation.activation
+        return keras_own and name not in _NOT_ELEMENTWISE
     if isinstance(operation, _ELEMENTWISE):
         return getattr(operation, "noise_shape", None) is None
     return False
@@ -281,8 +316,9 @@ def _scores(cells, rest, output):
         for index, (vector, _) in enumerate(cells)
     }
     vectors = list(known.values())
+    names = {x.name: None for x in vectors}
     for step in rest:
-        step.repeat(known)
+        step.repeat(known, names)
     maps = [x for _, x in cells]
     if len(cells) == 1:
         [vectors], [maps] = vectors, maps

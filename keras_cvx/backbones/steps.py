@@ -1,6 +1,7 @@
 """A model's graph as the calls of its layers one by one, those inside nested models among them."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import keras
@@ -23,18 +24,49 @@ class Step:
         leaves = keras.tree.flatten((self.args, self.kwargs))
         return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
-    def repeat(self, known):
+    def repeat(self, known, names):
         """Calls the operation where other tensors stand for some of its inputs.
 
         Args:
             known: Dictionary from the id of a tensor of the trace to the one that stands for it.
                 The new outputs are added to it.
+            names: Dictionary of what is in the new graph, by name. What comes in is added to it.
         """
-        args, kwargs = keras.tree.map_structure(
-            lambda x: known.get(id(x), x), (self.args, self.kwargs)
-        )
-        outputs = keras.tree.flatten(self.operation(*args, **kwargs))
+        given = {id(x): known.get(id(x), x) for x in self.inputs}
+        if names.setdefault(self.operation.name, self.operation) is self.operation:
+            outputs = self._called_on(given)
+        else:
+            # Parts of two models may have one name, which no graph allows. It stays the layer's.
+            inside = {
+                key: keras.Input(batch_shape=x.shape, dtype=x.dtype) for key, x in given.items()
+            }
+            name = unused_name(self.operation.name, names)
+            renamed = keras.Model(list(inside.values()), self._called_on(inside), name=name)
+            outputs = keras.tree.flatten(renamed(list(given.values())))
         known.update((id(x), y) for x, y in zip(self.outputs, outputs, strict=True))
+
+    def _called_on(self, tensors):
+        args, kwargs = keras.tree.map_structure(
+            lambda x: tensors.get(id(x), x), (self.args, self.kwargs)
+        )
+        return keras.tree.flatten(self.operation(*args, **kwargs))
+
+
+def unused_name(name, names):
+    """A name like the given one that nothing in a graph has yet; it is taken from then on.
+
+    Args:
+        name: String.
+        names: Dictionary of what is in the graph, by name.
+
+    Example:
+        >>> unused_name("pool", {"pool": None, "pool_1": None})
+        'pool_2'
+    """
+    numbered = (f"{name}_{number}" if number else name for number in itertools.count())
+    name = next(x for x in numbered if x not in names)
+    names[name] = None
+    return name
 
 
 def trace_steps(model):

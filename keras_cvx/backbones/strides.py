@@ -41,7 +41,7 @@ def measure_strides(model, *, data_format=None):
         >>> sorted(measure_strides(model))
         [1, 4]
     """
-    maps = FeatureMaps(model, checked_data_format(data_format))
+    maps = FeatureMaps(model, checked_data_format(data_format), "model")
     return {
         stride: maps.tensors[path] if layout is None else layout(maps.tensors[path])
         for stride, (path, layout) in maps.found.items()
@@ -51,13 +51,13 @@ def measure_strides(model, *, data_format=None):
 class FeatureMaps:
     """`found`: by stride the path of the tensor to tap, and the layer that makes a map of it."""
 
-    def __init__(self, model, data_format):
-        check_image_model(model)
+    def __init__(self, model, data_format, argument="backbone"):
+        check_image_model(model, argument)
         self.model = model
         self.tensors = graphs.trace(model)
         spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
         maps = {path: x for path, x in self.tensors.items() if len(x.shape) == 4}
-        measured = _strides(model, maps, spatial)
+        measured = _strides(model, maps, spatial, argument)
         tokens = _tokens(model, self.tensors, spatial)
         self.doubtful = []
         found: dict = {}
@@ -110,7 +110,7 @@ class FeatureMaps:
 _PROBES = (13440, 2 * 13440)
 
 
-def _strides(model, maps, spatial):
+def _strides(model, maps, spatial, argument):
     """By path the stride of each map, if it has one, and whether it tiles the image with it."""
     image = model.inputs[0]
     size = tuple(image.shape[spatial])
@@ -119,7 +119,7 @@ def _strides(model, maps, spatial):
             size, shapes, strides = _grown(image, maps, spatial)
         except Exception as error:
             raise ValueError(
-                "`backbone` must take images of any size, as its input says. Received: "
+                f"`{argument}` must take images of any size, as its input says. Received: "
                 f"{model.name!r} with an input of shape {image.shape}, a layer of which does not. "
                 "Give the model an input of the size that the layer takes; its error stands above."
             ) from error

@@ -7,6 +7,95 @@ from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_integers
 
 
+@plugins.register("WholeWindows", kind="layer")
+class WholeWindows(keras.layers.Layer):
+    """Images without the pixels, on the right and below, that are in no whole window.
+
+    So the sides exceed a window's by multiples of the strides: a network that pads does so as on
+    the window alone, and has no cell whose window reaches past the image.
+
+    Args:
+        height: Positive integer, a window's height in pixels.
+        width: Likewise.
+        strides: Pair of positive integers, from one window to the next, down and across.
+        channels_first: Boolean, whether images are `(B, C, H, W)`.
+        **kwargs: As for every Keras layer (`name`).
+
+    Call arguments:
+        images: Tensor `(B, H, W, C)`, or with channels first, of any dtype, at least as large as a
+            window.
+
+    Returns:
+        Tensor of the same dtype, its height `height + n · strides[0]` for a whole n, and its width
+        likewise.
+
+    Raises:
+        ValueError: If a number is not positive, or images are known to be smaller than a window.
+
+    Example:
+        >>> WholeWindows(4, 4, (2, 3))(keras.Input((9, 12, 3))).shape
+        (None, 8, 10, 3)
+    """
+
+    def __init__(self, height, width, strides, *, channels_first=False, **kwargs):
+        check_integers(1, height=height, width=width)
+        if not isinstance(strides, (list, tuple)) or len(strides) != 2:
+            raise ValueError(
+                "`strides` must be a pair of positive integers, down and across. "
+                f"Received: strides={strides}"
+            )
+        for stride in strides:
+            check_integers(1, strides=stride)
+        super().__init__(**kwargs)
+        self.height = height
+        self.width = width
+        self.strides = tuple(strides)
+        self.channels_first = channels_first
+        self.autocast = False
+        self.built = True
+
+    def call(self, images):
+        height, width = self._kept(ops.shape(images))
+        if self.channels_first:
+            return images[:, :, :height, :width]
+        return images[:, :height, :width]
+
+    def compute_output_shape(self, images_shape):
+        sides = self._kept(images_shape)
+        if self.channels_first:
+            return (*images_shape[:2], *sides)
+        return (images_shape[0], *sides, images_shape[3])
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=images.dtype)
+
+    def _kept(self, shape):
+        """Height and width of the result for those of the images, which may be unknown."""
+        if len(shape) != 4:
+            raise ValueError(f"`images` must be of rank 4. Received: shape {tuple(shape)}")
+        sides = shape[2:4] if self.channels_first else shape[1:3]
+        window = (self.height, self.width)
+        if any(isinstance(n, int) and n < least for n, least in zip(sides, window, strict=True)):
+            raise ValueError(
+                f"`images` must be at least as large as the window, {self.height} × {self.width} "
+                f"pixels. Received: {sides[0]} × {sides[1]} pixels. Pad or enlarge them."
+            )
+        return [
+            None if n is None else least + (n - least) // stride * stride
+            for n, least, stride in zip(sides, window, self.strides, strict=True)
+        ]
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            height=self.height,
+            width=self.width,
+            strides=list(self.strides),
+            channels_first=self.channels_first,
+        )
+        return config
+
+
 @plugins.register("DenseConvolution", kind="layer")
 class DenseConvolution(keras.layers.Layer):
     """A dense layer on flattened maps, applied to every window of a larger map as a convolution.
@@ -27,7 +116,8 @@ class DenseConvolution(keras.layers.Layer):
         Tensor `(B, H - height + 1, W - width + 1, units)`.
 
     Raises:
-        ValueError: If a size is not positive, or the dense layer has another number of inputs.
+        ValueError: If a size is not positive, or the dense layer is of another class, has another
+            number of inputs, or is quantized.
 
     Example:
         >>> dense = keras.layers.Dense(3)
@@ -43,6 +133,7 @@ class DenseConvolution(keras.layers.Layer):
                 "`dense` must be a built `keras.layers.Dense`, and of no class derived from it, "
                 f"whose `call` is not known. Received: {dense!r}"
             )
+        _check_floating_point(dense)
         super().__init__(**{"dtype": dense.dtype_policy, **kwargs})
         self.dense = dense
         self.height = height
@@ -63,6 +154,8 @@ class DenseConvolution(keras.layers.Layer):
         self.built = True
 
     def call(self, maps):
+        # The model that has it may have been quantized since.
+        _check_floating_point(self.dense)
         kernel = ops.reshape(self.dense.kernel, (self.height, self.width, maps.shape[-1], -1))
         x = ops.conv(maps, kernel, 1, "valid", data_format="channels_last")
         if self.dense.use_bias:
@@ -90,6 +183,15 @@ class DenseConvolution(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "dense": keras.saving.deserialize_keras_object(config["dense"])})
+
+
+def _check_floating_point(dense):
+    if dense.quantization_mode is not None:
+        raise ValueError(
+            "`dense` must not be quantized, for its kernel is not all of its weights then. "
+            f"Received: {dense.name!r}, quantized to {dense.quantization_mode!r}. Keep that layer "
+            "of the classifier in floating point."
+        )
 
 
 @plugins.register("CellwiseHead", kind="layer")

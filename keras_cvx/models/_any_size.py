@@ -57,12 +57,12 @@ def preprocessed(x, layer, images):
 
     if isinstance(x, (list, tuple)):
         shape = any_size(images.shape)[1:]
-        return sample_of([_image(image, index, shape) for index, image in enumerate(x)])
+        return sample_of([image_of_list(image, index, shape) for index, image in enumerate(x)])
     if _arrays.is_ragged(x):
         return sample_of_ragged(x)
-    if hasattr(_first(getattr(x, "element_spec", None)), "ragged_rank"):
+    if hasattr(images_of_batch(getattr(x, "element_spec", None)), "ragged_rank"):
         # By `tf.data`: Keras would pad a ragged batch for JAX, and torch takes none.
-        return x.map(lambda *batch: sample_of_ragged(_first(batch)))
+        return x.map(lambda *batch: sample_of_ragged(images_of_batch(batch)))
     return None
 
 
@@ -81,13 +81,27 @@ def check_image(image, index, shape):
         )
 
 
-def _image(image, index, shape):
+def image_of_list(image, index, shape):
+    """One image of a list as a float32 array, read if it is a path or a picture of Pillow's.
+
+    Args:
+        image: What stands in the list.
+        index: Its place there, for the error.
+        shape: Its required static shape, a tuple of three.
+
+    Raises:
+        ValueError: If it is of another shape, or cannot be read.
+    """
     array = np.asarray(as_array(image, index), "float32")
     check_image(array, index, shape)
     return array
 
 
-def _first(batch):
-    """The images of a batch, or what describes them."""
-    first = batch[0] if isinstance(batch, tuple) else batch
+def images_of_batch(batch):
+    """The images of a batch of a dataset, or what describes them.
+
+    Args:
+        batch: Images, alone or before their truth, or a sample of them.
+    """
+    first = batch[0] if isinstance(batch, (list, tuple)) else batch
     return first.get("images") if isinstance(first, dict) else first

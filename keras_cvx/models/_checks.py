@@ -5,11 +5,11 @@ import numpy as np
 from keras import ops
 
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
-from keras_cvx.layers.preprocessing.image_lists import is_picture
 from keras_cvx.models._any_size import any_size, written
 from keras_cvx.models._parts import check_registered
 from keras_cvx.ops.arguments import shapes_agree
 from keras_cvx.ops.ground_truth import check_ground_truth
+from keras_cvx.ops.pictures import is_picture
 
 
 def check_preprocessing(layer, shape, strides):

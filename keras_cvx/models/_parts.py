@@ -5,6 +5,8 @@ import inspect
 import keras
 
 from keras_cvx import plugins
+from keras_cvx.backbones.graphs import is_graph
+from keras_cvx.backbones.steps import trace_steps
 
 
 def check_agreement(part, argument, *, owner="detector", **settings):
@@ -65,6 +67,35 @@ def agreeing_part(part, kind, **settings):
     made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
     check_agreement(made, kind, **settings)
     return made
+
+
+def check_probabilities(classifier):
+    """Raises if the layer that makes a classifier's scores has no activation: they are logits."""
+    if not is_graph(classifier):
+        return
+    _, steps, [output] = trace_steps(classifier)
+    makers = {id(x): step for step in steps for x in step.outputs}
+    maker = makers.get(id(output))
+    while maker is not None and _passes_on(maker.operation):
+        maker = makers.get(id(maker.inputs[0]))
+    if maker is None:
+        return
+    layer = maker.operation
+    if getattr(layer, "activation", None) is keras.activations.linear:
+        raise ValueError(
+            "`classifier` must give scores in [0, 1]. Received: one whose scores are made by "
+            f"{layer.name!r}, a {type(layer).__name__} without an activation, and so are logits. "
+            "Pass `keras.Sequential([classifier, keras.layers.Softmax()])`, or one with "
+            '`keras.layers.Activation("sigmoid")` where a window may be of several classes.'
+        )
+
+
+def _passes_on(layer):
+    """Whether a layer gives in inference the numbers that it gets."""
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.linear
+    same = keras.layers.Dropout, keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape
+    return isinstance(layer, same)
 
 
 def loss_of_logits(name):

@@ -8,18 +8,15 @@ import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.backbones.convolutionalize import (
-    check_classifier,
-    convolutionalize,
-    window_strides,
-)
+from keras_cvx.backbones.convolutionalize import check_classifier, convolutionalize
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
-from keras_cvx.layers.preprocessing.image_lists import as_array
-from keras_cvx.models._any_size import any_size, written
-from keras_cvx.models._parts import check_agreement, check_registered
+from keras_cvx.models._any_size import any_size, image_of_list, images_of_batch, written
+from keras_cvx.models._checks import check_no_sample
+from keras_cvx.models._parts import check_agreement, check_probabilities, check_registered
 from keras_cvx.models._task_model import with_parts
 from keras_cvx.ops.arguments import check_integers, check_numbers, shapes_agree
 from keras_cvx.ops.boxes import check_format, convert
+from keras_cvx.ops.pictures import is_picture
 from keras_cvx.ops.resizing import resize, saturate
 from keras_cvx.ops.windows import count_windows, map_windows, window_boxes
 
@@ -42,7 +39,7 @@ class SlidingWindowDetector(keras.Model):
 
     Args:
         classifier: A functional or built sequential `keras.Model` from images of one size, the
-            window's, to scores `(B, C)` in `[0, 1]`, such as softmax gives.
+            window's, to scores `(B, C)` in `[0, 1]`, such as softmax or sigmoid gives.
         scales: List of positive numbers, the image pyramid. At 0.5 an object is found that is twice
             as large as the window, above 1 one that is smaller.
         method: `"convolutional"`: one pass over the whole image, by
@@ -67,9 +64,10 @@ class SlidingWindowDetector(keras.Model):
         the whole window.
 
     Raises:
-        ValueError: If the classifier takes images of no fixed size, or gives more than one vector;
-            if it cannot be made convolutional, where it must be; if another argument is out of its
-            range; or if images are smaller than the window at every scale.
+        ValueError: If the classifier takes images of no fixed size, gives more than one vector, or
+            ends in a layer without an activation, so that its scores are logits; if it cannot be
+            made convolutional, where it must be; if another argument is out of its range; or if
+            images are smaller than the window at every scale.
 
     Example:
         ```python
@@ -97,6 +95,7 @@ class SlidingWindowDetector(keras.Model):
         **kwargs,
     ):
         check_classifier(classifier)
+        check_probabilities(classifier)
         check_format(bounding_box_format)
         if method not in METHODS:
             raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
@@ -155,13 +154,7 @@ class SlidingWindowDetector(keras.Model):
         images = ops.cast(images, "float32")
         boxes, scores = [], []
         for scaled, counts in self._levels(size):
-            # Up to the last window's end. So a padded network pads as it does in training, and no
-            # cell is of a window that reaches past the image.
-            height, width = (
-                side + (count - 1) * stride
-                for side, count, stride in zip(self._window, counts, self._strides, strict=True)
-            )
-            level = resize(images, scaled, antialias=True)[:, :height, :width]
+            level = resize(images, scaled, antialias=True)
             level = saturate(level, self.classifier.inputs[0].dtype)
             rows, columns = counts
             scores.append(ops.reshape(self._scores(level), (-1, rows * columns, self._num_classes)))
@@ -205,12 +198,22 @@ class SlidingWindowDetector(keras.Model):
         Raises:
             ValueError: If images are of another shape, or smaller than the window at every scale.
         """
+        check_no_sample(x, "bounding_boxes")
+        if is_picture(x):
+            raise ValueError(
+                f"`x` must be images, a list or a dataset. Received: x={str(x)!r}. Pass `[x]`."
+            )
         if hasattr(x, "shape"):
-            return self.inference_model(*self._size_of(x.shape)).predict(x, *args, **kwargs)
+            model = self.inference_model(*self._size_of(x.shape))
+            if not x.shape[0]:
+                # Keras would fail, and under JAX not recover from it.
+                raise ValueError("`x` must hold at least one image. Received: none")
+            return model.predict(x, *args, **kwargs)
         if isinstance(x, (list, tuple)):
-            batches = (as_array(image, index)[None] for index, image in enumerate(x))
+            shape = any_size(self.classifier.inputs[0].shape)[1:]
+            batches = (image_of_list(image, index, shape)[None] for index, image in enumerate(x))
         else:
-            batches = (np.asarray(b[0] if isinstance(b, tuple) else b) for b in x)
+            batches = (np.asarray(images_of_batch(batch)) for batch in x)
         found = [self.predict(batch, *args, **kwargs) for batch in batches]
         if not found:
             raise ValueError("`x` must hold at least one image. Received: none")
@@ -218,7 +221,8 @@ class SlidingWindowDetector(keras.Model):
 
     def predict_on_batch(self, x):
         """As `predict`, on one batch of images `(B, H, W, channels)`."""
-        return self.inference_model(*self._size_of(x.shape)).predict_on_batch(x)
+        size = self._size_of(getattr(x, "shape", ()))
+        return self.inference_model(*size).predict_on_batch(x)
 
     def fit(self, *args, **kwargs):
         """Raises `NotImplementedError`: the classifier is trained, on images of its own size."""
@@ -274,7 +278,7 @@ class SlidingWindowDetector(keras.Model):
 
     def _slide_over(self, network):
         """Takes the strides of a convolutional network, and itself if the method wants it."""
-        own = window_strides(network, self.classifier)
+        own = network.get_layer("windows").strides
         self._strides = self._strides or own
         steps = [stride / least for stride, least in zip(self._strides, own, strict=True)]
         if any(step != int(step) for step in steps):
@@ -306,6 +310,8 @@ class SlidingWindowDetector(keras.Model):
 
     def _levels(self, size):
         """Of each scale that has windows: size of the image, and numbers of windows."""
+        if 0 in size:
+            raise ValueError(f"`images` must have pixels. Received: {size[0]} × {size[1]} pixels")
         scaled = [tuple(max(1, round(side * scale)) for side in size) for scale in self.scales]
         levels = [(s, count_windows(s, self._window, self._strides)) for s in scaled]
         levels = [level for level in levels if level[1] != (0, 0)]

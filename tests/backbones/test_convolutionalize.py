@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from keras_cvx.backbones import convolutionalize
-from keras_cvx.backbones.convolutionalize import window_strides
 
 
 def images(*shape):
@@ -42,7 +41,11 @@ def on_windows(classifier, x, stride):
     return np.moveaxis(scores, 2, 0)
 
 
-def assert_slides(classifier, extra=(9, 14), unused=False, tolerance=1e-5):
+def strides_of(model):
+    return model.get_layer("windows").strides
+
+
+def assert_slides(classifier, extra=(9, 14), tolerance=1e-5):
     """On the training size and on a larger image, to the tolerance."""
     model = convolutionalize(classifier)
     height, width, channels = classifier.input_shape[1:]
@@ -51,15 +54,10 @@ def assert_slides(classifier, extra=(9, 14), unused=False, tolerance=1e-5):
     got = run(model, x)
     assert got.shape == (2, 1, 1, expected.shape[-1])
     np.testing.assert_allclose(got.reshape(2, -1), expected.reshape(2, -1), atol=tolerance)
-    stride = window_strides(model, classifier)
     x = images(2, height + extra[0], width + extra[1], channels)
-    expected = on_windows(classifier, x, stride)
+    expected = on_windows(classifier, x, strides_of(model))
     got = run(model, x)
-    assert model.compute_output_shape(x.shape) == got.shape
-    # What a stride leaves unused in a window may lie outside the image.
-    if not unused:
-        assert got.shape == expected.shape
-    got = got[:, : expected.shape[1], : expected.shape[2]]
+    assert model.compute_output_shape(x.shape) == got.shape == expected.shape
     np.testing.assert_allclose(got, expected, atol=tolerance)
     return model
 
@@ -152,7 +150,7 @@ def test_networks_without_padding_slide_exactly(convolutions, head, spare, extra
         else:
             pooling = layers.MaxPooling2D if kind == "max" else layers.AveragePooling2D
             x = pooling(max(kernel, stride), stride)(x)
-    assert_slides(shaken(keras.Model(inputs, head(x))), extra, unused=any(spare))
+    assert_slides(shaken(keras.Model(inputs, head(x))), extra)
 
 
 def test_padding_differs_at_borders_only():
@@ -160,7 +158,6 @@ def test_padding_differs_at_borders_only():
     inputs = keras.Input((16, 16, 1))
     x = layers.Conv2D(3, 3, padding="same", activation="relu")(inputs)
     x = layers.MaxPooling2D(2)(x)
-    feature = keras.Model(inputs, x)
     classifier = shaken(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     dense = classifier.layers[-1]
     x = images(1, 24, 24, 1)
@@ -174,7 +171,65 @@ def test_padding_differs_at_borders_only():
     dense.kernel.assign(kernel * inner.reshape(-1, 1))
     got = run(convolutionalize(classifier), x)
     np.testing.assert_allclose(got, on_windows(classifier, x, (2, 2)), atol=1e-5)
-    assert feature.output_shape == (None, 8, 8, 3)
+
+
+@pytest.mark.parametrize("size", [16, 17])
+def test_padding_is_that_of_the_window_on_images_of_any_size(size):
+    """`"same"` pads an odd side otherwise than an even one, and would shift all cells."""
+    inputs = keras.Input((size, size, 2))
+    x = layers.Conv2D(3, 3, 2, padding="same", activation="tanh")(inputs)
+    x = layers.Concatenate()([x, layers.MaxPooling2D(2, padding="same")(inputs)])
+    x = layers.Cropping2D(1)(x)
+    classifier = shaken(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    assert_slides(classifier, extra=(1, 2))
+
+
+def test_a_pooling_that_pads_beside_one_that_does_not():
+    """Of 17 pixels one keeps 9 and the other 8, of 18 both keep 9."""
+    inputs = keras.Input((17, 17, 2))
+    x = layers.GlobalAveragePooling2D()(layers.MaxPooling2D(2)(inputs))
+    y = layers.GlobalAveragePooling2D()(layers.MaxPooling2D(2, padding="same")(inputs))
+    classifier = keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([x, y])))
+    model = convolutionalize(shaken(classifier))
+    assert model.compute_output_shape((1, 18, 19, 2)) == (1, 1, 2, 3)
+    x = images(1, 18, 18, 2)
+    np.testing.assert_allclose(run(model, x)[:, 0, 0], run(classifier, x[:, :17, :17]), atol=1e-5)
+
+
+def test_images_smaller_than_the_window():
+    model = convolutionalize(classifier_of(flattened))
+    message = "`images` must be at least as large as the window, 16 × 18 pixels. Received: 16 × 12"
+    for call in (model, lambda x: model.predict(x, verbose=0)):
+        with pytest.raises(ValueError, match=message):
+            call(images(1, 16, 12, 3))
+    with pytest.raises(ValueError, match=message):
+        model.compute_output_shape((None, 16, 12, 3))
+
+
+def test_layers_of_one_name():
+    """A loaded model's layers keep names that the new ones around them have too."""
+    inputs = keras.Input((16, 18, 3))
+    x = layers.Conv2D(4, 3, 2, name="windows")(layers.Rescaling(2.0, name="same")(inputs))
+    nested = keras.Model(inputs, layers.AveragePooling2D(2, 1, name="pool_of_windows")(x))
+    inputs = keras.Input((16, 18, 3))
+    x = nested(layers.Rescaling(0.5, 0.1, name="same")(inputs))
+    x = layers.Activation("tanh", name="images")(x)
+    x = layers.GlobalMaxPooling2D(name="pool")(x)
+    x = layers.Dense(5, "relu", name="cells")(x)
+    classifier = shaken(keras.Model(inputs, layers.Dense(3, name="vector_0")(x)))
+    names = [layer.name for layer in classifier.layers]
+    model = assert_slides(classifier)
+    assert names == [layer.name for layer in classifier.layers]
+    assert {v.path for v in model.variables} == {v.path for v in classifier.variables}
+    assert strides_of(model) == (2, 2)
+
+
+def test_dropout_that_is_always_on_stays_on():
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Dropout(0.5)(layers.Flatten()(inputs), training=True)
+    model = convolutionalize(keras.Model(inputs, layers.Dense(3)(x)))
+    x = images(1, 8, 8, 1)
+    assert np.abs(run(model, x) - run(model, x)).max() > 1e-3
 
 
 def test_squeeze_and_excitation_stays_in_the_body():
@@ -300,15 +355,43 @@ def test_applications(name):
     model = convolutionalize(classifier)
     x = 255 * images(1, size, size, 3)
     np.testing.assert_allclose(run(model, x)[:, 0, 0], run(classifier, x), atol=1e-5)
-    assert window_strides(model, classifier) == (32, 32)
+    assert strides_of(model) == (32, 32)
 
 
-@pytest.mark.parametrize("strides", [(9, 5), (11, 64), (96, 1)])
-def test_any_stride(strides):
-    inputs = keras.Input((96, 64, 1))
-    x = layers.Conv2D(2, strides, strides)(inputs)
-    classifier = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
-    assert window_strides(convolutionalize(classifier), classifier) == strides
+@given(st.tuples(st.integers(1, 600), st.integers(1, 600)), st.sampled_from(["same", "valid"]))
+@settings(max_examples=20, deadline=None)
+def test_any_stride(strides, padding):
+    inputs = keras.Input((700, 650, 1))
+    x = layers.MaxPooling2D(strides, padding=padding)(inputs)
+    classifier = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    assert strides_of(convolutionalize(classifier)) == strides
+
+
+class Position(layers.Layer):
+    """Adds what it has learnt of each place."""
+
+    def build(self, shape):
+        self.position = self.add_weight(shape=(1, *shape[1:]), name="position")
+        self.built = True
+
+    def call(self, x):
+        return x + self.position
+
+
+def strides_of_two_kinds(x):
+    further = layers.Conv2D(4, 2, 2)(x)
+    pools = layers.GlobalAveragePooling2D()(x), layers.GlobalAveragePooling2D()(further)
+    return layers.Dense(3)(layers.Concatenate()(pools))
+
+
+def flattened_twice(x):
+    x = layers.Add()([layers.Flatten()(x), layers.Flatten()(layers.ReLU()(x))])
+    return layers.Dense(3)(x)
+
+
+def normalized_vector(x):
+    x = layers.Activation(lambda x: x / (1 + ops.max(x, axis=-1, keepdims=True)), name="odd")(x)
+    return layers.Dense(2)(x)
 
 
 def patches(x):
@@ -340,16 +423,35 @@ def patches(x):
             "'odd', a Softmax",
         ),
         (lambda: classifier_of(layers.Flatten()), "a dense layer after `Flatten`"),
+        (lambda: classifier_of(flattened_twice), "'add.*', a Add, which gets the 5 × 6 feature"),
+        (lambda: classifier_of(lambda x: normalized_vector(layers.Flatten()(x))), "'odd', a Activ"),
+        (lambda: classifier_of(strides_of_two_kinds), r"of the strides \[\(2, 2\), \(4, 4\)\]"),
+        (lambda: classifier_of(lambda x: pooled(x)[:, 0]), r"one vector .*\[\(None,\)\]"),
         (lambda: classifier_of(lambda x: pooled(layers.Resizing(8, 8)(x))), "resizes or crops"),
         (
             lambda: classifier_of(lambda x: pooled(layers.Reshape((-1, 5, 5), name="odd")(x))),
-            "resizes or crops",
+            "images of any size",
+        ),
+        (lambda: classifier_of(lambda x: pooled(Position()(x))), "images of any size"),
+        (
+            lambda: classifier_of(lambda x: pooled(layers.PReLU(name="odd")(x))),
+            r"'odd', which does not: its weight 'odd.*' has the shape of the map, \(5, 6, 5\)",
         ),
     ],
 )
 def test_errors(make, message):
-    with pytest.raises(ValueError, match=f"`classifier`.*{message}"):
+    with pytest.raises(ValueError, match=f"(?s)`classifier`.*{message}"):
         convolutionalize(make())
+
+
+def test_a_quantized_dense_layer():
+    classifier = classifier_of(bare_dense)
+    model = convolutionalize(classifier)
+    classifier.layers[-1].quantize("int8")
+    with pytest.raises(ValueError, match="`dense` must not be quantized"):
+        model(images(1, 16, 18, 3))
+    with pytest.raises(ValueError, match="`dense` must not be quantized"):
+        convolutionalize(classifier)
 
 
 def test_two_outputs_are_refused():

@@ -13,7 +13,7 @@ def outputs_by_steps(model, *arrays):
     known = {id(x): ops.convert_to_tensor(a) for x, a in zip(inputs, arrays, strict=True)}
     for step in steps:
         assert not isinstance(step.operation, keras.Model)
-        step.repeat(known)
+        step.repeat(known, {})
     return [ops.convert_to_numpy(known[id(x)]) for x in outputs]
 
 
@@ -53,3 +53,21 @@ def test_a_model_whose_call_is_its_own_is_one_step():
     _, steps, _ = trace_steps(keras.Sequential([inputs, doubling, layers.ReLU()]))
     assert steps[0].operation is doubling
     assert len(steps) == 2
+
+
+def test_steps_of_one_name_are_told_apart():
+    inputs = keras.Input((4,))
+    nested = keras.Model(inputs, layers.Rescaling(3.0, name="same")(inputs))
+    pair = [keras.Input((4,)), keras.Input((4,))]
+    difference = keras.Model(pair, layers.Subtract(name="same")(pair))
+    y = layers.Rescaling(2.0, 1.0, name="same")(inputs)
+    model = keras.Model(inputs, difference([nested(y), inputs]))
+    [given], steps, [output] = trace_steps(model)
+    images = keras.Input((4,))
+    known, names = {id(given): images}, {}
+    for step in steps:
+        step.repeat(known, names)
+    assert [step.operation.name for step in steps] == ["same"] * 3
+    repeated = keras.Model(images, known[id(output)])
+    x = np.float32([[1, 2, 3, 4]])
+    np.testing.assert_allclose(ops.convert_to_numpy(repeated(x)), 3 * (2 * x + 1) - x)

@@ -187,5 +187,9 @@ def test_layer_of_one_size_behind_images_of_any_size():
     inner = keras.Model(small, layers.MaxPooling2D()(small))
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, inner(inputs), name="outer")
-    with pytest.raises(ValueError, match=r"`backbone` must take images of any size.*'outer'"):
+    with pytest.raises(ValueError, match=r"`model` must take images of any size.*'outer'"):
         measure_strides(model)
+    with pytest.raises(ValueError, match=r"`backbone` must take images of any size.*'outer'"):
+        FeatureExtractor(model, [2])
+    with pytest.raises(ValueError, match="`model` must be a functional"):
+        measure_strides("ResNet50")

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import layers, ops
 
-from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution
+from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution, WholeWindows
 
 
 def maps(*shape):
@@ -37,3 +39,31 @@ def test_cellwise_head_is_the_head_on_each_cell():
         cell = [given[0][:, i, j], given[1][:, i : i + 1, j : j + 1]]
         expected = ops.convert_to_numpy(head(cell))[:, 0]
         np.testing.assert_allclose(got[:, i, j], expected, atol=1e-6)
+
+
+@given(
+    window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    strides=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    more=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    channels_first=st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_whole_windows_keep_what_windows_cover(window, strides, more, channels_first):
+    size = tuple(side + extra for side, extra in zip(window, more, strict=True))
+    image = np.arange(np.prod(size), dtype="int32").reshape(1, *size, 1)
+    covered = np.zeros(size, bool)
+    for top in range(0, size[0] - window[0] + 1, strides[0]):
+        for left in range(0, size[1] - window[1] + 1, strides[1]):
+            covered[: top + window[0], : left + window[1]] = True
+    layer = WholeWindows(*window, strides, channels_first=channels_first)
+    x = np.moveaxis(image, -1, 1) if channels_first else image
+    got = ops.convert_to_numpy(layer(x))
+    assert got.dtype == "int32"
+    assert layer.compute_output_shape(x.shape) == got.shape
+    np.testing.assert_array_equal(got.ravel(), image[0, ..., 0][covered])
+
+
+@pytest.mark.parametrize("strides", [3, (3,), (3, 0), "ab"])
+def test_whole_windows_of_other_strides(strides):
+    with pytest.raises(ValueError, match="`strides` must be"):
+        WholeWindows(4, 4, strides)

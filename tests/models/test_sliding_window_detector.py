@@ -217,8 +217,6 @@ def test_images_of_any_sizes(tmp_path):
     batches = [(images[0][None], None), (images[2][None], None)]
     of_dataset = detector.predict(iter(batches), verbose=0)
     np.testing.assert_array_equal(of_dataset["boxes"], found["boxes"][[0, 2]])
-    with pytest.raises(ValueError, match="`x` must hold at least one image"):
-        detector.predict([])
 
 
 def test_integer_classifier():
@@ -354,6 +352,80 @@ def test_wrong_images(images, message):
     if not isinstance(images, keras.KerasTensor):
         with pytest.raises(ValueError, match=message):
             detector.predict(images, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([], "`x` must hold at least one image"),
+        (photographs(0, 30, 40), "`x` must hold at least one image"),
+        (photographs(1, 0, 40), "`images` must have pixels. Received: 0 × 40"),
+        ("photograph.png", r"`x` must be images, a list or a dataset.*photograph.png.*`\[x\]`"),
+        ({"images": photographs(1, 30, 40)}, '`scenes\\["images"\\]` as `x`'),
+        ([photographs(30, 40), photographs(1, 30, 40)], r"`x\[1\]` must be one image \(H, W, 3\)"),
+        ([photographs(30, 40)[..., 0]], r"`x\[0\]` must be one image .* shape \(30, 40\)"),
+    ],
+)
+def test_what_cannot_be_predicted(x, message):
+    detector = SlidingWindowDetector(make_classifier())
+    with pytest.raises(ValueError, match=message):
+        detector.predict(x, verbose=0)
+    with pytest.raises(ValueError, match="`images` must be of shape"):
+        detector.predict_on_batch([photographs(30, 40)])
+    # Nothing is spoilt by it.
+    assert detector.predict(photographs(1, 12, 9), verbose=0)["boxes"].shape == (1, 100, 4)
+
+
+def test_batches_of_a_dataset():
+    detector = SlidingWindowDetector(make_classifier())
+    images = photographs(1, 20, 20)
+    expected = detector.predict(images, verbose=0)
+    assert expected["num_detections"] > 0
+    for batch in (images, (images, None), [images, None], {"images": images}):
+        found = detector.predict(iter([batch]), verbose=0)
+        np.testing.assert_array_equal(found["boxes"], expected["boxes"])
+
+
+def last(*following):
+    """A classifier that ends in some layers."""
+    inputs = keras.Input((*WINDOW, 3))
+    x = layers.Flatten()(inputs)
+    for layer in following:
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        [layers.Dense(3, name="odd")],
+        [layers.Dense(5, "relu"), layers.Dense(3, name="odd"), layers.Activation("linear")],
+        [layers.Dense(3, name="odd"), layers.Dropout(0.5), layers.Reshape((1, 3))],
+        [keras.Sequential([layers.Dense(3, name="odd"), layers.Identity()])],
+    ],
+)
+@pytest.mark.parametrize("method", ["convolutional", "crops"])
+def test_logits_are_refused(following, method):
+    message = r"scores in \[0, 1\].* 'odd', a Dense without an activation.* Pass `keras.Sequential"
+    classifier = last(*following)
+    with pytest.raises(ValueError, match=message):
+        SlidingWindowDetector(classifier, method=method, strides=1)
+    mended = keras.Sequential([classifier, layers.Softmax()])
+    assert SlidingWindowDetector(mended, method=method, strides=1).classifier is mended
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        [layers.Dense(3, "sigmoid")],
+        [layers.Dense(3, "softmax"), layers.Activation("linear", dtype="float32")],
+        [layers.Dense(3), layers.Activation("softmax"), layers.Dropout(0.5)],
+        [layers.Dense(3), layers.Rescaling(0.1), ops.sigmoid],
+    ],
+)
+def test_probabilities_are_taken(following):
+    classifier = last(*following)
+    assert SlidingWindowDetector(classifier, method="crops", strides=1).classifier is classifier
 
 
 def test_settings_as_arrays():

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor, InputNormalization, TokensToMap
-from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution
+from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution, WholeWindows
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
 from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.layers import (
@@ -408,6 +408,17 @@ CASES = {
         },
         "invalid_inputs": {"images": IMAGES[:, :10].astype("float32")},
         "skip": {"fit": "what is trained is the classifier"},
+    },
+    "WholeWindows": {
+        "factory": WholeWindows,
+        "init_kwargs": {"height": 4, "width": 3, "strides": [2, 5], "channels_first": True},
+        "inputs": RNG.normal(size=(BATCH, 2, 9, 8)).astype("float32"),
+        "invalid": {
+            "height": [0, 2.0],
+            "width": [-1, True],
+            "strides": [3, [2], [2, 0]],
+        },
+        "invalid_inputs": {"images": RNG.normal(size=(BATCH, 4, 3, 8)).astype("float32")},
     },
     "GridDecoding": {
         "factory": GridDecoding,
