@@ -32,13 +32,14 @@ def small(name, **options):
     return get(name, **{"weights": None, "input_shape": (size, size, 3), **given, **options})
 
 
-# JAX takes 7 to 8 seconds to compile each of these twice; the next test compares their graphs.
-SLOW_TO_COMPILE = {"InceptionResNetV2", "NASNetMobile"}
+# JAX compiles each for seconds, twice: one of each way to normalise. That the graphs behind it are
+# the same for all families is what the next test tells on every backend.
+COMPILED_ON_JAX = {"VGG16", "MobileNet", "DenseNet121", "MobileNetV3Small"}
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_equal_to_preprocessing_and_the_bare_model(name, application, by_name):
-    if keras.backend.backend() == "jax" and name in SLOW_TO_COMPILE:
+    if keras.backend.backend() == "jax" and name not in COMPILED_ON_JAX:
         pytest.skip("takes too long to compile")
     bare, model = application(name), by_name(name)
     assert model.name == bare.name

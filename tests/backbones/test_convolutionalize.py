@@ -181,8 +181,7 @@ def test_padding_is_that_of_the_window_on_images_of_any_size(size):
     x = layers.Concatenate()([x, layers.MaxPooling2D(2, padding="same")(inputs)])
     x = layers.Cropping2D(1)(x)
     classifier = shaken(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
-    for more in range(4):
-        assert_slides(classifier, extra=(more, 3 - more))
+    assert_slides(classifier, extra=(1, 2))
 
 
 def test_a_pooling_that_pads_beside_one_that_does_not():

@@ -205,12 +205,35 @@ def test_sliding_window(tmp_path, capsys):
     from PIL import Image
 
     # Both ways are compared inside; the figures are those of a classifier that has learnt little.
-    arguments = ["--crops", "1500", "--epochs", "3", "--scales", "0.7", "0.45"]
+    arguments = ["--crops", "1500", "--epochs", "3", "--scenes", "1", "--scales", "0.7", "0.45"]
     result = load("sliding_window").main([*arguments, "--output", str(tmp_path)])
     assert 0 <= result["found"] <= 1
     with Image.open(tmp_path / "sliding_window.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
-    assert f"The picture is {tmp_path / 'sliding_window.png'}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"The picture of the first is {tmp_path / 'sliding_window.png'}" in printed
+    assert f"{15 * result['found']:.0f} of 15 digits found" in printed
+
+
+def test_sliding_window_chooses_the_threshold_with_most_right_boxes():
+    example = load("sliding_window")
+    boxes = np.float32([[0, 0, 9, 9], [20, 20, 30, 30]])
+
+    class Detector:
+        # The first scene's first box is of another class, and its third of no digit.
+        answers = iter([([4, 6, 7], [0.7, 0.985, 0.85]), ([5, 6, 7], [0.999, 0.97, 0.4])])
+
+        def predict(self, image, verbose):
+            labels, confidence = next(self.answers)
+            return {
+                "boxes": np.concatenate([boxes, [[50, 50, 60, 60]]])[None],
+                "labels": np.array([labels]),
+                "confidence": np.array([confidence]),
+                "num_detections": np.array([3]),
+            }
+
+    scenes = [(np.zeros((64, 64, 3)), boxes, np.array([5, 6]))] * 2
+    assert example.best_threshold(Detector(), scenes) == 0.9
 
 
 def test_sliding_window_draws_its_digits_in_their_boxes():
