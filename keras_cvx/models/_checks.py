@@ -270,6 +270,29 @@ def check_weights(sample_weight):
         )
 
 
+def checked_class_weight(class_weight, num_classes):
+    """Float32 array `(C,)` of a dictionary of weights, 1 for classes not in it; None of None.
+
+    Args:
+        class_weight: What a user gives.
+        num_classes: Integer C.
+    """
+    if class_weight is None:
+        return None
+    required = (
+        f"`class_weight` must be a dictionary from class ids, 0 to {num_classes - 1}, to weights "
+        f"of at least 0. Received: class_weight={class_weight!r}"
+    )
+    if not isinstance(class_weight, dict):
+        raise ValueError(required)
+    weights = np.ones(num_classes, "float32")
+    for label, weight in class_weight.items():
+        if label not in range(num_classes) or not 0 <= weight < np.inf:
+            raise ValueError(required)
+        weights[int(label)] = weight
+    return weights
+
+
 def image_weights(sample_weight):
     """One float32 weight an image, `(B,)`, of what Keras makes of `sample_weight`; None of None."""
     if isinstance(sample_weight, dict):

@@ -1,43 +1,17 @@
 """Images of any size predicted tile by tile, and the tiles' results blended."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from keras_cvx.layers.preprocessing.image_lists import as_array
+from keras_cvx.models._any_size import any_size, check_image
 from keras_cvx.ops.arguments import check_integers, shapes_agree
+from keras_cvx.ops.masks import most_probable
 
 # A side of the tiles where the network takes images of any size.
 _TILE = 512
-
-
-def checked_tile_size(tile_size, overlap, stride, sides):
-    """Height and width of the tiles.
-
-    Args:
-        tile_size: None, integer, or pair of integers, as a user gives it.
-        overlap: Integer, pixels that neighbouring tiles share.
-        stride: The largest stride of the network.
-        sides: Static height and width of the network's images, None where any will do.
-
-    Raises:
-        ValueError: If they do not go together.
-    """
-    if tile_size is None:
-        tile_size = tuple(side or _TILE for side in sides)
-    tile_size = tuple(tile_size) if isinstance(tile_size, (list, tuple)) else (tile_size,) * 2
-    for side in tile_size:
-        check_integers(1, tile_size=side)
-    check_integers(0, overlap=overlap)
-    if not shapes_agree(tile_size, tuple(sides)):
-        raise ValueError(
-            "`tile_size` must be the size of the images that the backbone takes, "
-            f"{tuple(sides)}. Received: tile_size={tile_size}"
-        )
-    if overlap > min(tile_size) - stride:
-        raise ValueError(
-            f"`overlap` must be less than `tile_size` by {stride} or more, the largest stride. "
-            f"Received: overlap={overlap}, tile_size={tile_size}"
-        )
-    return tile_size
 
 
 def starts(side, tile, overlap, stride):
@@ -93,6 +67,61 @@ def weights(tile, overlap, *, first, last):
     return counted
 
 
+def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_size):
+    """Masks and confidence of images, each from its tiles.
+
+    Args:
+        images: Array of images, or list of arrays and paths of files.
+        predict: As `blended` takes it, and `stride`.
+        input_shape: Static shape of the network's images, None where any size will do.
+        stride: Integer.
+        tile_size: None, integer, or pair of integers.
+        overlap: Integer of at least 0.
+        batch_size: Positive integer.
+
+    Returns:
+        Dictionary of `"masks"`, a list of int32 arrays `(H, W)`, and `"confidence"`, of float32.
+
+    Raises:
+        ValueError: If an argument is out of its range, an image is of another shape, or a file
+            cannot be decoded.
+    """
+    check_integers(0, overlap=overlap)
+    check_integers(1, batch_size=batch_size)
+    shape = any_size(input_shape)[1:]
+    unknown = [axis for axis, side in enumerate(shape, 1) if side is None]
+    size = _checked_size(tile_size, overlap, stride, [input_shape[axis] for axis in unknown])
+    result: dict[str, list] = {"masks": [], "confidence": []}
+    for index, one in enumerate(images):
+        image = np.asanyarray(as_array(one, index))
+        check_image(image, index, shape)
+        bands = blended(image, predict, size, overlap, stride, batch_size)
+        found = [most_probable(logits) for logits in bands]
+        for name, arrays in result.items():
+            arrays.append(np.concatenate([band[name] for band in found]))
+    return result
+
+
+def _checked_size(tile_size, overlap, stride, sides):
+    """Height and width of the tiles, which must agree with the static sides of the images."""
+    if tile_size is None:
+        tile_size = tuple(side or _TILE for side in sides)
+    tile_size = tuple(tile_size) if isinstance(tile_size, (list, tuple)) else (tile_size,) * 2
+    for side in tile_size:
+        check_integers(1, tile_size=side)
+    if not shapes_agree(tile_size, tuple(sides)):
+        raise ValueError(
+            "`tile_size` must be the size of the images that the backbone takes, "
+            f"{tuple(sides)}. Received: tile_size={tile_size}"
+        )
+    if overlap > min(tile_size) - stride:
+        raise ValueError(
+            f"`overlap` must be less than `tile_size` by {stride} or more, the largest stride. "
+            f"Received: overlap={overlap}, tile_size={tile_size}"
+        )
+    return tile_size
+
+
 def blended(image, predict, tile_size, overlap, stride, batch_size):
     """Logits of an image from those of its tiles, a band of rows at a time.
 
@@ -124,7 +153,8 @@ def blended(image, predict, tile_size, overlap, stride, batch_size):
         weights(width, overlap, first=left == columns[0], last=left == columns[-1])
         for left in columns
     ]
-    total = weight = None
+    total: Any = None
+    weight: Any = None
     for row, top in enumerate(rows):
         down = weights(height, overlap, first=row == 0, last=row == len(rows) - 1)[:, None, None]
         for first in range(0, len(columns), batch_size):

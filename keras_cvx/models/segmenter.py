@@ -7,21 +7,21 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
-from keras_cvx.layers.preprocessing.image_lists import as_array
 from keras_cvx.losses.ignore_class import IgnoreClass
-from keras_cvx.models._any_size import any_size, check_image, preprocessed
+from keras_cvx.models._any_size import any_size, preprocessed
 from keras_cvx.models._checks import (
     agreeing_part,
     check_agreement,
     check_images,
     check_registered,
+    checked_class_weight,
     is_plugin,
     loss_of_logits,
 )
 from keras_cvx.models._task_model import TaskModel
-from keras_cvx.models._tiles import blended, checked_tile_size
+from keras_cvx.models._tiles import tiled_masks
 from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree
-from keras_cvx.ops.masks import check_masks, most_probable, weights_of_pixels
+from keras_cvx.ops.masks import check_masks, weights_of_classes, weights_of_pixels
 
 
 @plugins.register("Segmenter", kind="model")
@@ -117,8 +117,7 @@ class Segmenter(TaskModel):
 
     @property
     def _largest_stride(self):
-        strides = self.decoder.strides
-        return max(strides) if isinstance(strides, (list, tuple)) else strides
+        return int(np.max(self.decoder.strides))
 
     @property
     def backbone(self):
@@ -202,7 +201,7 @@ class Segmenter(TaskModel):
             ValueError: If the arrays are not of this structure; if masks are not of integers, or an
                 id is out of range; the message names the image.
         """
-        weights = None if class_weight is None else _weights(class_weight, self.num_classes)
+        weights = checked_class_weight(class_weight, self.num_classes)
         # Whatever was traced has the weights of its time in it.
         self._set_class_weight(weights)
         try:
@@ -258,35 +257,31 @@ class Segmenter(TaskModel):
         Raises:
             ValueError: If an argument is out of its range, or an image of another shape.
         """
-        shape = any_size(self.input_shape)
-        tile_size = checked_tile_size(
-            tile_size, overlap, self._largest_stride, self.input_shape[_sides()]
+        if not isinstance(x, (list, tuple)):
+            check_images(x, any_size(self.input_shape))
+        found = tiled_masks(
+            x, self._logits, self.input_shape, self._largest_stride, tile_size, overlap, batch_size
         )
-        check_integers(1, batch_size=batch_size)
-        if not isinstance(x, (list, tuple)):
-            check_images(x, shape)
-        masks, confidence = [], []
-        for index, one in enumerate(x):
-            image = np.asanyarray(as_array(one, index))
-            check_image(image, index, shape[1:])
-            bands = blended(
-                image, self._logits, tile_size, overlap, self._largest_stride, batch_size
-            )
-            found = [most_probable(logits) for logits in bands]
-            masks.append(np.concatenate([band["masks"] for band in found]))
-            confidence.append(np.concatenate([band["confidence"] for band in found]))
-        if not isinstance(x, (list, tuple)):
-            masks, confidence = (
-                np.asarray(found, dtype).reshape(len(x), *x.shape[_sides()])
-                for found, dtype in ((masks, "int32"), (confidence, "float32"))
-            )
-        return {"masks": masks, "confidence": confidence}
+        if isinstance(x, (list, tuple)):
+            return found
+        size = (len(x), *x.shape[_sides()])
+        return {
+            name: np.asarray(arrays, dtype).reshape(size)
+            for (name, arrays), dtype in zip(found.items(), ("int32", "float32"), strict=True)
+        }
 
     # What Keras' training loop calls.
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        y = _of_known_rank(y, y_pred)
         if training and self._class_weight is not None:
-            sample_weight = self._pixel_weights(y, sample_weight)
+            weights = weights_of_classes(self._class_weight, y)
+            if sample_weight is not None:
+                weights *= weights_of_pixels(sample_weight, weights)
+            sample_weight = weights
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, _of_known_rank(y, y_pred), y_pred, sample_weight)
 
     def get_config(self):
         return {
@@ -341,18 +336,6 @@ class Segmenter(TaskModel):
             object.__setattr__(self, "_class_weight", weights)
             self.train_function = None
 
-    def _pixel_weights(self, masks, sample_weight):
-        """The weights of the masks' classes, `(B, H, W)`, times those of images or pixels."""
-        masks = ops.cast(masks, "int32")
-        if len(masks.shape) == 4:
-            masks = ops.squeeze(masks, -1)
-        known = ops.logical_and(masks >= 0, masks < self.num_classes)
-        weights = ops.take(self._class_weight, ops.where(known, masks, ops.zeros_like(masks)))
-        weights = ops.where(known, weights, ops.ones_like(weights))
-        return (
-            weights if sample_weight is None else weights * weights_of_pixels(sample_weight, masks)
-        )
-
     def _of_several_sizes(self, samples, batch_size):
         """What `predict` gives of one preprocessed sample, or of a dataset of such."""
         decoding = SegmentationDecoding(self.preprocessing)
@@ -406,20 +389,11 @@ def _check_logits(logits, images, num_classes):
         )
 
 
-def _weights(class_weight, num_classes):
-    """Float32 array `(C,)` of a dictionary of classes."""
-    required = (
-        f"`class_weight` must be a dictionary from class ids, 0 to {num_classes - 1}, to weights "
-        f"of at least 0. Received: class_weight={class_weight!r}"
-    )
-    if not isinstance(class_weight, dict):
-        raise ValueError(required)
-    weights = np.ones(num_classes, "float32")
-    for label, weight in class_weight.items():
-        if label not in range(num_classes) or not 0 <= weight < np.inf:
-            raise ValueError(required)
-        weights[int(label)] = weight
-    return weights
+def _of_known_rank(masks, logits):
+    # TensorFlow forgets the rank once it has seen both, and either is right.
+    if getattr(masks.shape, "rank", 0) is None:
+        return ops.reshape(masks, ops.shape(logits)[:-1])
+    return masks
 
 
 def _sides():

@@ -133,6 +133,29 @@ def check_masks(masks, *, image_size, num_images, num_classes, ignored):
             )
 
 
+def weights_of_classes(weights, masks):
+    """The weight of each pixel's class.
+
+    Args:
+        weights: Float32 array `(C,)`.
+        masks: Tensor of ids, `(B, H, W)` or `(B, H, W, 1)`.
+
+    Returns:
+        Float32 tensor `(B, H, W)`; 1 where the id is no class.
+
+    Example:
+        >>> masks = ops.convert_to_tensor([[[0, 1, 255]]])
+        >>> ops.convert_to_numpy(weights_of_classes(np.float32([0.5, 2.0]), masks)).tolist()
+        [[[0.5, 2.0, 1.0]]]
+    """
+    masks = ops.cast(masks, "int32")
+    if len(masks.shape) == 4:
+        masks = ops.squeeze(masks, axis=-1)
+    known = ops.logical_and(masks >= 0, masks < len(weights))
+    found = ops.take(weights, ops.where(known, masks, ops.zeros_like(masks)))
+    return ops.where(known, found, ops.ones_like(found))
+
+
 def take_pixels(mask, places, fill_value):
     """The pixels in which places lie, on the host.
 

@@ -34,6 +34,22 @@ def test_detect_digits(tmp_path, capsys):
     assert f"The picture is {tmp_path / 'detections.png'}" in capsys.readouterr().out
 
 
+def test_segment_digits(tmp_path, capsys):
+    from PIL import Image
+
+    arguments = ["--scenes", "64", "--test-scenes", "8", "--epochs", "1"]
+    scores = load("segment_digits").main([*arguments, "--output", str(tmp_path)])
+    assert set(scores) == {"mean_iou", "frequency_weighted_iou", "mean_dice", "pixel_accuracy"}
+    assert 0.05 < scores["mean_iou"] <= 1.0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["segmentation.keras", "segmentation.png"]
+    with Image.open(tmp_path / "segmentation.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 20  # something is drawn
+    printed = capsys.readouterr().out
+    assert printed.count("IoU") == 12
+    assert "An image of (128, 256) pixels has a mask of (128, 256)." in printed
+
+
 def test_compose_with_plain_keras():
     losses, scores = load("compose_with_plain_keras").main(["--scenes", "96", "--epochs", "3"])
     assert losses[-1] < losses[0]

@@ -13,7 +13,7 @@ CLASSES = 4
 STRIDES = [2, 4, 8]
 
 
-def make_backbone(size=None, filters=8):
+def make_backbone(size=None, filters=16):
     inputs = keras.Input((size, size, 3))
     x = layers.Rescaling(1 / 127.5, -1)(inputs)
     for _ in STRIDES:
@@ -22,7 +22,7 @@ def make_backbone(size=None, filters=8):
 
 
 def make_segmenter(**options):
-    decoder = TransposedConvDecoder(CLASSES, STRIDES, fusion="concat", filters=[8, 8])
+    decoder = TransposedConvDecoder(CLASSES, STRIDES, fusion="concat", filters=[8, 16])
     return Segmenter(make_backbone(), CLASSES, **{"decoder": decoder, **options})
 
 

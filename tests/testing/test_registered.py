@@ -25,6 +25,7 @@ from keras_cvx.layers import (
     ResizeWithCropOrPad,
     ResizeWithPad,
     RestoreDetections,
+    SegmentationDecoding,
     TransposedConvDecoder,
 )
 from keras_cvx.losses import (
@@ -47,7 +48,7 @@ from keras_cvx.metrics import (
     MeanAveragePrecision,
     SegmentationIoU,
 )
-from keras_cvx.models import GridDetector, Localizer, SlidingWindowDetector
+from keras_cvx.models import GridDetector, Localizer, Segmenter, SlidingWindowDetector
 from keras_cvx.ops import cell_centers, convert
 from keras_cvx.testing import check
 
@@ -444,7 +445,12 @@ CASES = {
     },
     "FeaturePyramidDecoder": {
         "factory": FeaturePyramidDecoder,
-        "init_kwargs": {"num_classes": CLASSES, "strides": [4, 8], "filters": 7},
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "strides": [4, 8],
+            "filters": 7,
+            "data_format": "channels_last",
+        },
         "inputs": (DECODED, IMAGES.astype("float32")),
         "differentiable": (True, False),
         "invalid": {"num_classes": [0, 2.0], "strides": [[], [8, 4]], "filters": [0]},
@@ -510,6 +516,34 @@ CASES = {
             "inputs": (np.zeros((BATCH, 24, 8), "float32"), IMAGES.astype("float32")),
             "images": (np.zeros((BATCH, 4, 6, 8), "float32"), IMAGES[:, 0].astype("float32")),
         },
+    },
+    "SegmentationDecoding": {
+        "factory": SegmentationDecoding,
+        "init_kwargs": {"preprocessing": ResizeWithPad(32, 32), "name": "ids"},
+        "inputs": (
+            RNG.normal(size=(BATCH, 32, 32, CLASSES)).astype("float32"),
+            IMAGES.astype("float32"),
+        ),
+        "differentiable": (True, False),
+        "invalid": {"preprocessing": [layers.Resizing(32, 32), "letterbox"]},
+        "invalid_inputs": {"logits": (IMAGES[..., :2], IMAGES)},
+    },
+    "Segmenter": {
+        "factory": on_backbone(Segmenter),
+        "init_kwargs": {
+            "num_classes": CLASSES,
+            "decoder": FeaturePyramidDecoder(CLASSES, [8, 16], filters=5, name="pyramid"),
+            "ignore_class": [255, 254],
+            "preprocessing": ResizeWithPad(32, 48),
+        },
+        "inputs": IMAGES.astype("float32"),
+        "invalid": {
+            "num_classes": [0, 1, "3"],
+            "decoder": ["fcn8", TransposedConvDecoder(7, [8, 16]), layers.Dense(CLASSES)],
+            "ignore_class": [0.5],
+            "preprocessing": [layers.Resizing(32, 48)],
+        },
+        "invalid_inputs": {"x": {"images": IMAGES}},
     },
     "Localizer": {
         "factory": on_backbone(Localizer),

@@ -9,6 +9,7 @@ from keras_cvx import plugins
 from keras_cvx.initializers import BilinearUpsampling
 from keras_cvx.ops.arguments import check_integers, check_numbers, checked_data_format
 from keras_cvx.ops.grids import fit_extent
+from keras_cvx.ops.resizing import resize
 
 _FUSIONS = ("sum", "concat")
 _UPSAMPLINGS = ("bilinear", "learned", "fixed")
@@ -205,37 +206,30 @@ class TransposedConvDecoder(layers.Layer):
         if factor == 1:
             return fit_extent(x, height, width)
         x = fit_extent(x, -(-height // factor), -(-width // factor))
-        top = left = 0
-        if self.upsampling != "fixed":
-            # What the kernel reaches beyond the cells, and one more cell of border.
-            top = left = factor + (self._kernels[i] - factor) // 2
-            x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
-            x = ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+        if self.upsampling == "fixed":
+            rows, columns = ops.shape(x)[1:3]
+            return resize(x, (rows * factor, columns * factor))[:, :height, :width]
+        x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
+        x = ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+        # What the kernel reaches beyond the cells, and one more cell of border.
+        first = factor + (self._kernels[i] - factor) // 2
         x = self._upsamplers[i](x)
-        return x[:, top : top + height, left : left + width]
+        return x[:, first : first + height, first : first + width]
 
     def _upsampler(self, i, channels, filters):
         factor = self._factors[i]
-        if factor == 1:
+        if factor == 1 or self.upsampling == "fixed":
             return layers.Identity(dtype=self.dtype_policy)
-        if self.upsampling == "fixed":
-            layer = layers.UpSampling2D(
-                factor,
-                interpolation="bilinear",
-                data_format="channels_last",
-                dtype=self.dtype_policy,
-            )
-        else:
-            bilinear = self.upsampling == "bilinear"
-            layer = layers.Conv2DTranspose(
-                filters,
-                self._kernels[i],
-                factor,
-                use_bias=not bilinear,
-                kernel_initializer=BilinearUpsampling(factor) if bilinear else "glorot_uniform",
-                data_format="channels_last",
-                dtype=self.dtype_policy,
-            )
+        bilinear = self.upsampling == "bilinear"
+        layer = layers.Conv2DTranspose(
+            filters,
+            self._kernels[i],
+            factor,
+            use_bias=not bilinear,
+            kernel_initializer=BilinearUpsampling(factor) if bilinear else "glorot_uniform",
+            data_format="channels_last",
+            dtype=self.dtype_policy,
+        )
         layer.build((None, None, None, channels))
         return layer
 

@@ -1,5 +1,7 @@
 """From the logits of every pixel to a mask, at the size of the images as they came."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -51,7 +53,7 @@ class SegmentationDecoding(keras.layers.Layer):
                 "`preprocessing` must be None, or a layer that records how it moves an image, such "
                 f"as `keras_cvx.layers.ResizeWithPad(256, 256)`. Received: {preprocessing!r}"
             )
-        self.preprocessing = preprocessing
+        self.preprocessing: Any = preprocessing
         # Half precision tells no probabilities near 1 apart.
         self.autocast = False
         self.built = True

@@ -65,6 +65,17 @@ def test_sizes_that_are_known_only_when_it_runs():
         assert model.predict(images(*size), verbose=0).shape == (1, *size, 5)
 
 
+def test_channels_first():
+    maps, strides = maps_of([2, 4], 9, 13), [2, 4]
+    decoder = FeaturePyramidDecoder(5, strides, data_format="channels_last")
+    expected = as_numpy(decoder(maps, images(9, 13)))
+    other = FeaturePyramidDecoder(5, strides, data_format="channels_first")
+    turned = [x.transpose(0, 3, 1, 2) for x in [*maps, images(9, 13)]]
+    other(turned[:-1], turned[-1])
+    other.set_weights(decoder.get_weights())
+    np.testing.assert_allclose(as_numpy(other(turned[:-1], turned[-1])), expected, atol=1e-6)
+
+
 def test_by_name():
     decoder = plugins.lookup("fpn", "decoder")(7)
     assert (decoder.num_classes, decoder.strides) == (7, [4, 8, 16, 32])
@@ -75,6 +86,7 @@ def test_by_name():
     [
         ({"num_classes": 0}, "`num_classes` must be a positive integer"),
         ({"filters": 2.0}, "`filters` must be a positive integer"),
+        ({"data_format": "NHWC"}, "`data_format` must be 'channels_last'"),
         ({"strides": []}, "`strides` must rise"),
         ({"strides": [1, 2]}, "`strides` must rise"),
         ({"strides": [4, 6]}, "`strides` must rise"),
