@@ -65,7 +65,8 @@ def ours(rate, truth):
 
     import keras_cvx as cvx
 
-    detector = cvx.models.GridDetector(demonstration().small_backbone(), num_classes=CLASSES)
+    backbone = demonstration("detect_digits").small_backbone()
+    detector = cvx.models.GridDetector(backbone, num_classes=CLASSES)
     # Compiled by XLA, as the demonstration is.
     detector.compile(optimizer=keras.optimizers.AdamW(rate, weight_decay=0.05), jit_compile=True)
     return detector, truth

@@ -38,7 +38,7 @@ def measure():
     import keras_cvx as cvx
 
     keras.utils.set_random_seed(0)
-    make_backbone = demonstration().small_backbone
+    make_backbone = demonstration("detect_digits").small_backbone
     detector = cvx.models.GridDetector(make_backbone(), num_classes=CLASSES)
     detector.compile(optimizer=optimizer())
     scenes = cvx.datasets.digit_scenes(TRAINING_SCENES, split="train", size=SIZE, seed=0)
@@ -91,9 +91,10 @@ def optimizer():
     return keras.optimizers.AdamW(1e-3, weight_decay=0.05)
 
 
-def demonstration():
-    path = HERE.parents[1] / "examples" / "detect_digits.py"
-    spec = importlib.util.spec_from_file_location("detect_digits", path)
+def demonstration(name):
+    """The module of an example."""
+    path = HERE.parents[1] / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
