@@ -79,9 +79,6 @@ def make_colours(**options):
     )
 
 
-# Made of the empty case first.
-
-
 def test_no_images(trained):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow's convolutions of an empty batch have wrong channels")
@@ -92,8 +89,9 @@ def test_no_images(trained):
 
 
 def test_no_images_in_tiles(trained):
-    found = trained[0].predict_tiled(np.zeros((0, 16, 24, 3)), tile_size=16, overlap=8)
-    assert found["masks"].shape == found["confidence"].shape == (0, 16, 24)
+    with pytest.raises(ValueError, match="of at least one image"):
+        trained[0].predict_tiled(np.zeros((0, 16, 24, 3)), tile_size=16, overlap=8)
+    assert trained[0].predict_tiled([]) == {"masks": [], "confidence": []}
 
 
 def test_learns(trained, data):
