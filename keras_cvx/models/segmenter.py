@@ -231,7 +231,7 @@ class Segmenter(TaskModel):
                 return self._of_several_sizes(sample, batch_size or 32)
         return super().predict(x, batch_size=batch_size, **kwargs)
 
-    def predict_tiled(self, x, tile_size=None, overlap=128, batch_size=8):
+    def predict_tiled(self, x, tile_size=None, overlap=128, batch_size=1):
         """As `predict`, of large images at their own size, tile by tile.
 
         The logits of neighbouring tiles are blended where they overlap; the outer quarter of the
@@ -247,7 +247,7 @@ class Segmenter(TaskModel):
                 backbone's images if None, or 512 if that is unknown.
             overlap: Pixels that neighbouring tiles share, at least; less than the tile by the
                 largest stride or more.
-            batch_size: Positive integer, tiles at once.
+            batch_size: Positive integer, tiles at once; more take more memory.
 
         Returns:
             Dictionary of `"masks"`, int32 `(B, H, W)`, and `"confidence"`, float32 `(B, H, W)`; of
