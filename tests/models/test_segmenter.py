@@ -22,7 +22,7 @@ def make_backbone(size=None, filters=16):
 
 
 def make_segmenter(**options):
-    decoder = TransposedConvDecoder(CLASSES, STRIDES, fusion="concat", filters=[8, 16])
+    decoder = TransposedConvDecoder(CLASSES, STRIDES, fusion="concat", filters=[16, 16])
     return Segmenter(make_backbone(), CLASSES, **{"decoder": decoder, **options})
 
 
