@@ -20,9 +20,10 @@ class TaskModel(keras.Model):
     """A functional model that is trained on what its graph gives, and predicts what people use.
 
     Called directly it gives what the losses take. `predict`, `inference_model` and `export` go on
-    to `detections`. A subclass sets `bounding_box_format` and `preprocessing`; it has the methods
-    `detections`, `checked_truth` and `get_config`, and overrides `_required_strides` where a side
-    of the images must be a multiple of something.
+    to detections, or to masks. A subclass sets `preprocessing` and has the methods `checked_truth`
+    and `get_config`; a detector also `bounding_box_format` and `detections`, another model
+    `_decoded` and `_restored`. It overrides `_required_strides` where a side of the images must be
+    a multiple of something.
     """
 
     # Where the ground truth is in a sample.
@@ -47,7 +48,7 @@ class TaskModel(keras.Model):
 
     @functools.cached_property
     def inference_model(self):
-        """Functional model from images to detections, which shares this model's weights."""
+        """Functional model from images to what `predict` gives; it shares this model's weights."""
         name = f"{self.name}_inference"
         if self.preprocessing is None:
             return keras.Model(self.input, self._decoded(self.output), name=name)
@@ -159,7 +160,7 @@ class TaskModel(keras.Model):
         return self.inference_model.predict_on_batch(x)
 
     def export(self, filepath, *args, **kwargs):
-        """Exports the inference graph, from images to detections.
+        """Exports the inference graph, from images to what `predict` gives.
 
         Args:
             filepath: Where to write.
