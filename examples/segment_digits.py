@@ -33,7 +33,7 @@ def residuals(x, filters, count):
 
 
 def small_backbone():
-    """Feature maps at strides 4 to 32 from 1.6 million weights."""
+    """Feature maps at strides 4 to 32 from 1.2 million weights."""
     inputs = keras.Input((None, None, 3))
     x = layers.Rescaling(1 / 127.5, -1)(inputs)
     x = layers.Conv2D(64, 6, 4, padding="same", activation="relu")(x)
