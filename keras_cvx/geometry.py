@@ -21,7 +21,7 @@ target's coordinate or the offset, times the reduction: 1e-3 pixels for common s
 import numpy as np
 
 from keras_cvx.ops._arrays import HOST, namespace
-from keras_cvx.ops.arguments import FIELDS, check_boxes, check_record, shapes_agree
+from keras_cvx.ops.arguments import FIELDS, check_boxes, check_choice, check_record, shapes_agree
 from keras_cvx.ops.masks import take_pixels
 
 # Rows and columns that are left before the image, as shares of those that are free.
@@ -76,11 +76,7 @@ def resize_with_pad(source_size, target_size, *, pad_position="center", allow_up
         >>> resize_with_pad((50, 100), (64, 64))["offset"].tolist()
         [16.0, 0.0]
     """
-    if pad_position not in POSITIONS:
-        raise ValueError(
-            f"`pad_position` must be one of {tuple(POSITIONS)}. "
-            f"Received: pad_position={pad_position!r}"
-        )
+    check_choice(tuple(POSITIONS), pad_position=pad_position)
     xp, source, target = _sizes(source_size=source_size, target_size=target_size)
     # The target as it is, but no constant, whose reciprocal compilers multiply by: 40 / (40 / 24)
     # would be less than 24 in a graph, and the content of one image another there than elsewhere.

@@ -6,6 +6,7 @@ from keras_cvx.backbones.checks import check_image_model
 from keras_cvx.backbones.graphs import is_graph
 from keras_cvx.backbones.steps import trace_steps, unused_name
 from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution, WholeWindows
+from keras_cvx.ops.arguments import spatial_axes
 
 _GLOBAL_POOLINGS = {
     keras.layers.GlobalAveragePooling2D: keras.layers.AveragePooling2D,
@@ -85,11 +86,11 @@ def convolutionalize(classifier):
         )
     [image], steps, [output] = trace_steps(classifier)
     boundaries, head = _split(steps, output)
-    channels_first = boundaries[0].operation.data_format == "channels_first"
-    axes = (2, 3) if channels_first else (1, 2)
-    size = tuple(image.shape[axis] for axis in axes)
-    shape = (image.shape[1], None, None) if channels_first else (None, None, image.shape[3])
-    images = keras.Input(shape, dtype=image.dtype, name="images")
+    data_format = boundaries[0].operation.data_format
+    spatial = spatial_axes(data_format)
+    shape = list(image.shape)
+    size, shape[spatial] = image.shape[spatial], (None, None)
+    images = keras.Input(shape[1:], dtype=image.dtype, name="images")
 
     def cells_of(x):
         names = dict.fromkeys(("images", "windows", "cells"))
@@ -97,26 +98,25 @@ def convolutionalize(classifier):
         return _cells(boundaries, head, maps, names)
 
     cells, _ = cells_of(images)
-    strides = _strides(keras.Model(images, [x for _, x in cells]), classifier.name, size, axes)
-    windows = WholeWindows(size[0], size[1], strides, channels_first=channels_first, name="windows")
+    strides = _strides(keras.Model(images, [x for _, x in cells]), classifier.name, size, spatial)
+    windows = WholeWindows(size[0], size[1], strides, data_format=data_format, name="windows")
     cells, rest = cells_of(windows(images))
     name = f"{classifier.name}_convolutional"
     return keras.Model(images, _scores(cells, rest, output), name=name)
 
 
-def _strides(model, name, size, axes):
+def _strides(model, name, size, spatial):
     """Pixels from one cell to the next, down and across.
 
     `model` leads from images of any size to all maps with a cell for each window, and `size` is a
-    window's, along `axes` of the images.
+    window's, in the `spatial` axes of the images.
     """
 
     def counts(*added):
         # Images are only traced here, so that their size costs nothing.
         images = model.inputs[0]
         shape = [1, *images.shape[1:]]
-        for axis, side, more in zip(axes, size, added, strict=True):
-            shape[axis] = side + more
+        shape[spatial] = [side + more for side, more in zip(size, added, strict=True)]
         maps = model.compute_output_spec(keras.KerasTensor(shape, images.dtype))
         return [x.shape[1:3] for x in keras.tree.flatten(maps)]
 
@@ -248,11 +248,10 @@ def _cells(boundaries, head, maps, names):
     extents = {}
     for step, feature_map in zip(boundaries, maps, strict=True):
         vector, operation = step.outputs[0], step.operation
-        channels_first = operation.data_format == "channels_first"
-        extent = step.inputs[0].shape[2:4] if channels_first else step.inputs[0].shape[1:3]
+        extent = step.inputs[0].shape[spatial_axes(operation.data_format)]
         pooled = isinstance(operation, tuple(_GLOBAL_POOLINGS))
         x = _pooling(operation, extent, names)(feature_map) if pooled else feature_map
-        if channels_first:
+        if operation.data_format == "channels_first":
             x = keras.layers.Permute((2, 3, 1), name=unused_name("channels_last", names))(x)
         if pooled or extent == (1, 1):
             cells.append((vector, x))

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import checked_data_format
+from keras_cvx.ops.arguments import check_choice, checked_data_format
 
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 # Scale and offset of pixels of 0 to 255; for Caffe those of blue, green and red.
@@ -48,8 +48,7 @@ class InputNormalization(keras.layers.Layer):
 
     def __init__(self, mode, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+        check_choice(MODES, mode=mode)
         self.mode = mode
         self.data_format = checked_data_format(data_format)
         # 255 distinct greys are more than half precision tells apart after an offset.

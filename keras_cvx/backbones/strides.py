@@ -7,7 +7,7 @@ import keras
 from keras_cvx.backbones import graphs
 from keras_cvx.backbones.checks import check_image_model
 from keras_cvx.backbones.tokens_to_map import TokensToMap
-from keras_cvx.ops.arguments import checked_data_format
+from keras_cvx.ops.arguments import checked_data_format, spatial_axes
 
 
 def measure_strides(model, *, data_format=None):
@@ -55,7 +55,7 @@ class FeatureMaps:
         check_image_model(model, argument)
         self.model = model
         self.tensors = graphs.trace(model)
-        spatial = slice(2, 4) if data_format == "channels_first" else slice(1, 3)
+        spatial = spatial_axes(data_format)
         maps = {path: x for path, x in self.tensors.items() if len(x.shape) == 4}
         measured = _strides(model, maps, spatial, argument)
         tokens = _tokens(model, self.tensors, spatial)

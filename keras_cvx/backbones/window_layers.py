@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import check_integers
+from keras_cvx.ops.arguments import check_integers, checked_data_format, spatial_axes
 
 
 @plugins.register("WholeWindows", kind="layer")
@@ -18,7 +18,8 @@ class WholeWindows(keras.layers.Layer):
         height: Positive integer, a window's height in pixels.
         width: Likewise.
         strides: Pair of positive integers, from one window to the next, down and across.
-        channels_first: Boolean, whether images are `(B, C, H, W)`.
+        data_format: Of the images, `"channels_last"` or `"channels_first"`; Keras' setting by
+            default.
         **kwargs: As for every Keras layer (`name`).
 
     Call arguments:
@@ -37,7 +38,7 @@ class WholeWindows(keras.layers.Layer):
         (None, 8, 10, 3)
     """
 
-    def __init__(self, height, width, strides, *, channels_first=False, **kwargs):
+    def __init__(self, height, width, strides, *, data_format=None, **kwargs):
         check_integers(1, height=height, width=width)
         if not isinstance(strides, (list, tuple)) or len(strides) != 2:
             raise ValueError(
@@ -50,19 +51,19 @@ class WholeWindows(keras.layers.Layer):
         self.height = height
         self.width = width
         self.strides = tuple(strides)
-        self.channels_first = channels_first
+        self.data_format = checked_data_format(data_format)
         self.autocast = False
         self.built = True
 
     def call(self, images):
         height, width = self._kept(ops.shape(images))
-        if self.channels_first:
+        if self.data_format == "channels_first":
             return images[:, :, :height, :width]
         return images[:, :height, :width]
 
     def compute_output_shape(self, images_shape):
         sides = self._kept(images_shape)
-        if self.channels_first:
+        if self.data_format == "channels_first":
             return (*images_shape[:2], *sides)
         return (images_shape[0], *sides, images_shape[3])
 
@@ -73,7 +74,7 @@ class WholeWindows(keras.layers.Layer):
         """Height and width of the result for those of the images, which may be unknown."""
         if len(shape) != 4:
             raise ValueError(f"`images` must be of rank 4. Received: shape {tuple(shape)}")
-        sides = shape[2:4] if self.channels_first else shape[1:3]
+        sides = shape[spatial_axes(self.data_format)]
         window = (self.height, self.width)
         if any(isinstance(n, int) and n < least for n, least in zip(sides, window, strict=True)):
             raise ValueError(
@@ -91,7 +92,7 @@ class WholeWindows(keras.layers.Layer):
             height=self.height,
             width=self.width,
             strides=list(self.strides),
-            channels_first=self.channels_first,
+            data_format=self.data_format,
         )
         return config
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_cvx.ops.arguments import check_choice
+
 DIGIT_NAMES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
 _SPLITS = ("train", "test")
@@ -70,8 +72,7 @@ def digit_scenes(num_scenes, split="train", *, size=128, seed=0, max_objects=6):
     _require_integer("size", size, _SMALLEST_SIZE)
     _require_integer("seed", seed, 0)
     _require_integer("max_objects", max_objects, 0)
-    if split not in _SPLITS:
-        raise ValueError(f"`split` must be one of {_SPLITS}. Received: split={split!r}.")
+    check_choice(_SPLITS, split=split)
 
     scans = _digit_scans(split)
     regions = _photograph_regions(split)

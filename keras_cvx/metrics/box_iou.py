@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import check_boxes, shapes_agree
+from keras_cvx.ops.arguments import check_boxes, check_choice, shapes_agree
 from keras_cvx.ops.boxes import check_format, corners
 from keras_cvx.ops.confusion import highest_class
 from keras_cvx.ops.ground_truth import present_rows, row_weights
@@ -109,8 +109,7 @@ class BoxIoU(keras.metrics.Metric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        if variant not in VARIANTS:
-            raise ValueError(f"`variant` must be one of {VARIANTS}. Received: variant={variant!r}")
+        check_choice(VARIANTS, variant=variant)
         number = isinstance(threshold, Real) and not isinstance(threshold, bool)
         if threshold is not None and not (number and 0 < threshold <= 1):
             raise ValueError(

@@ -7,7 +7,7 @@ from keras import ops
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 from keras_cvx.models._any_size import any_size, written
 from keras_cvx.models._parts import check_registered
-from keras_cvx.ops.arguments import shapes_agree
+from keras_cvx.ops.arguments import shapes_agree, spatial_axes
 from keras_cvx.ops.ground_truth import check_ground_truth
 from keras_cvx.ops.pictures import is_picture
 
@@ -30,7 +30,7 @@ def check_preprocessing(layer, shape, strides):
     check_registered(layer, "preprocessing", "layer")
     received = {"height": layer.height, "width": layer.width, "data_format": layer.data_format}
     required = {**received, "data_format": keras.config.image_data_format()}
-    for name, side in zip(("height", "width"), shape[_spatial()], strict=True):
+    for name, side in zip(("height", "width"), shape[spatial_axes()], strict=True):
         required[name] = side or -(-received[name] // max(strides)) * max(strides)
     if received != required:
         text, made = (
@@ -46,7 +46,7 @@ def check_preprocessing(layer, shape, strides):
 
 def check_image_shape(shape, strides):
     """Raises if a static side of the images is no multiple of the largest stride."""
-    for name, side in zip(("height", "width"), shape[_spatial()], strict=True):
+    for name, side in zip(("height", "width"), shape[spatial_axes()], strict=True):
         if side is not None and side % max(strides):
             raise ValueError(
                 f"The images' {name} must be a multiple of {max(strides)}, the largest stride. "
@@ -98,7 +98,7 @@ def check_images(x, shape, strides=(1,)):
         mend = ""
     elif not shapes_agree(received, any_size(shape)):
         # Whether the channels lie where the other format has them.
-        moved = (0, 2, 3, 1) if _spatial().start == 1 else (0, 3, 1, 2)
+        moved = (0, 2, 3, 1) if spatial_axes().start == 1 else (0, 3, 1, 2)
         swapped = shapes_agree(tuple(received[axis] for axis in moved), any_size(shape))
         mend = f" Pass `np.transpose(x, {moved})`." if swapped else ""
     raise ValueError(f"{required}. Received: shape {received}.{mend}")
@@ -256,7 +256,7 @@ def _check_values(x, boxes, labels, model):
         boxes,
         labels,
         num_images=len(x),
-        image_size=tuple(x.shape[_spatial()]),
+        image_size=tuple(x.shape[spatial_axes()]),
         num_classes=model.num_classes,
         bounding_box_format=box_format,
     )
@@ -317,11 +317,7 @@ def _array(value, name):
     return array
 
 
-def _spatial():
-    return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)
-
-
 def _resizing(shape):
     """The layer that makes images of a static shape, as one writes it."""
-    names = zip(("height", "width"), shape[_spatial()], strict=True)
+    names = zip(("height", "width"), shape[spatial_axes()], strict=True)
     return f"keras_cvx.layers.ResizeWithPad({', '.join(str(side or name) for name, side in names)})"

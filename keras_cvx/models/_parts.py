@@ -112,6 +112,33 @@ def loss_of_logits(name):
     return agreeing_part(name, "loss", from_logits=True)
 
 
+def made_decoder(decoder, num_classes):
+    """The decoder's layer, which has strides and agrees with the model.
+
+    Args:
+        decoder: The layer, or the name of a plugin.
+        num_classes: Integer C.
+    """
+    if isinstance(decoder, str):
+        make = plugins.lookup(decoder, "decoder")
+        try:
+            decoder = make(num_classes, name="decoder")
+        except TypeError as error:
+            raise ValueError(
+                "`decoder` must be the name of a decoder that needs nothing but `num_classes`. "
+                f"Received: decoder={decoder!r} ({error}). Make the layer and pass it."
+            ) from error
+    if not isinstance(decoder, keras.layers.Layer) or not hasattr(decoder, "strides"):
+        raise ValueError(
+            "`decoder` must be the name of a decoder, such as 'fcn8s', or a layer with the "
+            "attribute `strides`, those of the feature maps on which it is called. Received: "
+            f"{decoder!r}"
+        )
+    check_registered(decoder, "decoder", "decoder")
+    check_agreement(decoder, "decoder", owner="segmenter", num_classes=num_classes)
+    return decoder
+
+
 def _settings_of(value):
     """What makes two values the same: class and configuration of an object."""
     return (type(value), value.get_config()) if hasattr(value, "get_config") else value

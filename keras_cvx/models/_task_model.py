@@ -20,14 +20,13 @@ class TaskModel(keras.Model):
     """A functional model that is trained on what its graph gives, and predicts what people use.
 
     Called directly it gives what the losses take. `predict`, `inference_model` and `export` go on
-    to detections, or to masks. A subclass sets `preprocessing` and has the methods `checked_truth`
-    and `get_config`; a detector also `bounding_box_format` and `detections`, another model
-    `_decoded` and `_restored`. It overrides `_required_strides` where a side of the images must be
-    a multiple of something.
+    to detections, or to masks. A subclass sets `preprocessing` and has the methods `_decoded`,
+    `_restored`, `checked_truth` and `get_config`; it overrides `_required_strides` where a side of
+    the images must be a multiple of something.
     """
 
     # Where the ground truth is in a sample.
-    _truth_key = "bounding_boxes"
+    _truth_key: str
     # What `inference_model` has inside; when one is replaced, the model is made anew.
     _inference_parts: tuple[str, ...] = ("preprocessing",)
 
@@ -55,24 +54,12 @@ class TaskModel(keras.Model):
         images = keras.Input(any_size(self.input_shape)[1:], dtype=self.input.dtype, name="images")
         return keras.Model(images, self._restored(images), name=name)
 
-    @functools.cached_property
-    def _restoring_model(self):
-        """From preprocessed images, and how they were moved, to detections in the originals."""
-        record = {name: keras.Input((2,), dtype="float32", name=name) for name in geometry.FIELDS}
-        found = self.detections(self.output)
-        found = RestoreDetections(self.bounding_box_format)(found, record)
-        return keras.Model({"images": self.input, "geometry": record}, found, name="restoring")
-
     def _decoded(self, predictions):
         """What people use, from what the model gives when it is called."""
-        return self.detections(predictions)
+        raise NotImplementedError
 
     def _restored(self, images):
         """The same in the frame of images of any size, which pass through `preprocessing`."""
-        return self._restoring_model(self.preprocessing({"images": images}, training=False))
-
-    def detections(self, predictions):
-        """Detections from what the model gives when it is called."""
         raise NotImplementedError
 
     def checked_truth(self, x, y):
@@ -135,22 +122,16 @@ class TaskModel(keras.Model):
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        """Detections as NumPy arrays; a `ValueError` for images of another shape than it takes.
+        """What the inference model gives, as NumPy arrays.
 
         Args:
-            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also images of any
-                sizes: a list of arrays `(H, W, 3)` and paths of files, or ragged ones.
+            x: Images `(B, H, W, 3)`, or a dataset of them.
             *args: As Keras' `predict` takes them.
             **kwargs: As Keras' `predict` takes them.
 
-        Returns:
-            Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
-            `"num_detections"` `(B,)`; −1 in padded rows.
+        Raises:
+            ValueError: If images are of another shape than the model takes.
         """
-        if self.preprocessing is not None:
-            sample = preprocessed(x, self.preprocessing, self.input)
-            if sample is not None:
-                return self._restoring_model.predict(sample, *args, **kwargs)
         self._check_batch(x)
         return self.inference_model.predict(x, *args, **kwargs)
 
@@ -193,6 +174,52 @@ class TaskModel(keras.Model):
             check_images(x, self.input_shape, self._required_strides)
         else:
             check_images(x, any_size(self.input_shape))
+
+
+class DetectionModel(TaskModel):
+    """A task model that predicts detections.
+
+    A subclass sets `bounding_box_format` and has the method `detections`.
+    """
+
+    _truth_key = "bounding_boxes"
+
+    @functools.cached_property
+    def _restoring_model(self):
+        """From preprocessed images, and how they were moved, to detections in the originals."""
+        record = {name: keras.Input((2,), dtype="float32", name=name) for name in geometry.FIELDS}
+        found = self.detections(self.output)
+        found = RestoreDetections(self.bounding_box_format)(found, record)
+        return keras.Model({"images": self.input, "geometry": record}, found, name="restoring")
+
+    def _decoded(self, predictions):
+        return self.detections(predictions)
+
+    def _restored(self, images):
+        return self._restoring_model(self.preprocessing({"images": images}, training=False))
+
+    def detections(self, predictions):
+        """Detections from what the model gives when it is called."""
+        raise NotImplementedError
+
+    def predict(self, x, *args, **kwargs):
+        """Detections as NumPy arrays; a `ValueError` for images of another shape than it takes.
+
+        Args:
+            x: Images `(B, H, W, 3)`, or a dataset of them; with `preprocessing` also images of any
+                sizes: a list of arrays `(H, W, 3)` and paths of files, or ragged ones.
+            *args: As Keras' `predict` takes them.
+            **kwargs: As Keras' `predict` takes them.
+
+        Returns:
+            Dictionary of `"boxes"` `(B, K, 4)`, `"confidence"` `(B, K)`, `"labels"` `(B, K)` and
+            `"num_detections"` `(B,)`; −1 in padded rows.
+        """
+        if self.preprocessing is not None:
+            sample = preprocessed(x, self.preprocessing, self.input)
+            if sample is not None:
+                return self._restoring_model.predict(sample, *args, **kwargs)
+        return super().predict(x, *args, **kwargs)
 
 
 def with_parts(config, custom_objects=None):

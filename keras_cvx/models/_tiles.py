@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_cvx.layers.preprocessing.image_lists import as_array
 from keras_cvx.models._any_size import any_size, check_image
-from keras_cvx.ops.arguments import check_integers, shapes_agree
+from keras_cvx.ops.arguments import check_integers, shapes_agree, spatial_axes
 from keras_cvx.ops.masks import most_probable
 
 # A side of the tiles where the network takes images of any size.
@@ -89,8 +89,7 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
     check_integers(0, overlap=overlap)
     check_integers(1, batch_size=batch_size)
     shape = any_size(input_shape)[1:]
-    unknown = [axis for axis, side in enumerate(shape, 1) if side is None]
-    size = _checked_size(tile_size, overlap, stride, [input_shape[axis] for axis in unknown])
+    size = _checked_size(tile_size, overlap, stride, input_shape[spatial_axes()])
     result: dict[str, list] = {"masks": [], "confidence": []}
     for index, one in enumerate(images):
         image = np.asanyarray(as_array(one, index))

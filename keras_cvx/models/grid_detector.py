@@ -10,13 +10,13 @@ from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.models._checks import check_image_shape, checked_rows, image_weights
 from keras_cvx.models._parts import agreeing_part, check_agreement, check_registered
-from keras_cvx.models._task_model import TaskModel
+from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth
 
 
 @plugins.register("GridDetector", kind="model")
-class GridDetector(TaskModel):
+class GridDetector(DetectionModel):
     """An object detector on any backbone, trained by `fit` on images and padded boxes.
 
     Called directly it gives the head's raw predictions, which the loss takes. `predict`,

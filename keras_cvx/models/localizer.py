@@ -15,7 +15,7 @@ from keras_cvx.models._checks import (
     image_weights,
 )
 from keras_cvx.models._parts import agreeing_part, check_agreement, check_registered, is_of_keras
-from keras_cvx.models._task_model import TaskModel
+from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.arguments import check_integers, shapes_agree
 from keras_cvx.ops.boxes import check_format
 
@@ -23,7 +23,7 @@ _OUTPUTS = ("labels", "boxes")
 
 
 @plugins.register("Localizer", kind="model")
-class Localizer(TaskModel):
+class Localizer(DetectionModel):
     """Predicts the class and the box of the one object of an image, on any backbone.
 
     Called directly it gives `{"labels": (B, C + 1), "boxes": (B, 4)}`, float32: probabilities, of

@@ -13,13 +13,13 @@ from keras_cvx.models._checks import check_images, checked_class_weight
 from keras_cvx.models._parts import (
     agreeing_part,
     check_agreement,
-    check_registered,
     is_of_keras,
     loss_of_logits,
+    made_decoder,
 )
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.models._tiles import tiled_masks
-from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree
+from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree, spatial_axes
 from keras_cvx.ops.masks import check_masks, weights_of_classes, weights_of_pixels
 
 
@@ -90,7 +90,7 @@ class Segmenter(TaskModel):
     ):
         check_integers(2, num_classes=num_classes)
         ignored_ids(ignore_class)
-        decoder = _made(decoder, num_classes)
+        decoder = made_decoder(decoder, num_classes)
         try:
             extractor = FeatureExtractor(backbone, decoder.strides, name="feature_extractor")
         except ValueError as error:
@@ -140,7 +140,7 @@ class Segmenter(TaskModel):
         check_masks(
             ops.convert_to_numpy(y) if ops.is_tensor(y) else np.asarray(y),
             num_images=len(x),
-            image_size=tuple(x.shape[_sides()]),
+            image_size=tuple(x.shape[spatial_axes()]),
             num_classes=self.num_classes,
             ignored=ignored_ids(self.ignore_class),
         )
@@ -263,7 +263,7 @@ class Segmenter(TaskModel):
         )
         if isinstance(x, (list, tuple)):
             return found
-        size = (len(x), *x.shape[_sides()])
+        size = (len(x), *x.shape[spatial_axes()])
         return {
             name: np.asarray(arrays, dtype).reshape(size)
             for (name, arrays), dtype in zip(found.items(), ("int32", "float32"), strict=True)
@@ -357,30 +357,8 @@ class Segmenter(TaskModel):
         return ops.convert_to_numpy(keras.Model.predict_on_batch(self, images))
 
 
-def _made(decoder, num_classes):
-    """The decoder's layer, which has strides and agrees with the model."""
-    if isinstance(decoder, str):
-        make = plugins.lookup(decoder, "decoder")
-        try:
-            decoder = make(num_classes, name="decoder")
-        except TypeError as error:
-            raise ValueError(
-                "`decoder` must be the name of a decoder that needs nothing but `num_classes`. "
-                f"Received: decoder={decoder!r} ({error}). Make the layer and pass it."
-            ) from error
-    if not isinstance(decoder, keras.layers.Layer) or not hasattr(decoder, "strides"):
-        raise ValueError(
-            "`decoder` must be the name of a decoder, such as 'fcn8s', or a layer with the "
-            "attribute `strides`, those of the feature maps on which it is called. Received: "
-            f"{decoder!r}"
-        )
-    check_registered(decoder, "decoder", "decoder")
-    check_agreement(decoder, "decoder", owner="segmenter", num_classes=num_classes)
-    return decoder
-
-
 def _check_logits(logits, images, num_classes):
-    expected = (images.shape[0], *images.shape[_sides()], num_classes)
+    expected = (images.shape[0], *images.shape[spatial_axes()], num_classes)
     if not isinstance(logits, keras.KerasTensor) or not shapes_agree(logits.shape, expected):
         received = keras.tree.map_structure(lambda x: tuple(x.shape), logits)
         raise ValueError(
@@ -394,7 +372,3 @@ def _of_known_rank(masks, logits):
     if getattr(masks.shape, "rank", 0) is None:
         return ops.reshape(masks, ops.shape(logits)[:-1])
     return masks
-
-
-def _sides():
-    return slice(1, 3) if keras.config.image_data_format() == "channels_last" else slice(2, 4)

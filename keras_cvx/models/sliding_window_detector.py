@@ -14,7 +14,13 @@ from keras_cvx.models._any_size import any_size, image_of_list, images_of_batch,
 from keras_cvx.models._checks import check_no_sample
 from keras_cvx.models._parts import check_agreement, check_probabilities, check_registered
 from keras_cvx.models._task_model import with_parts
-from keras_cvx.ops.arguments import check_integers, check_numbers, shapes_agree
+from keras_cvx.ops.arguments import (
+    check_choice,
+    check_integers,
+    check_numbers,
+    shapes_agree,
+    spatial_axes,
+)
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.pictures import is_picture
 from keras_cvx.ops.resizing import resize, saturate
@@ -97,8 +103,7 @@ class SlidingWindowDetector(keras.Model):
         check_classifier(classifier)
         check_probabilities(classifier)
         check_format(bounding_box_format)
-        if method not in METHODS:
-            raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
+        check_choice(METHODS, method=method)
         if not isinstance(background_classes, (list, tuple, set, np.ndarray)):
             raise ValueError(
                 "`background_classes` must be a list of class ids. "
@@ -115,7 +120,7 @@ class SlidingWindowDetector(keras.Model):
         self.bounding_box_format = bounding_box_format
         self._channels_first = keras.config.image_data_format() == "channels_first"
         shape = classifier.inputs[0].shape
-        self._window = tuple(shape[2:4] if self._channels_first else shape[1:3])
+        self._window = tuple(shape[spatial_axes()])
         self._num_classes = max(classifier.outputs[0].shape[1:])
         self._is_object = _objects(self.background_classes, self._num_classes)
         self.non_max_suppression = (
@@ -300,7 +305,7 @@ class SlidingWindowDetector(keras.Model):
                 f"`images` must be of shape {written(expected)}. "
                 f"Received: shape {tuple(shape)}.{mend}"
             )
-        size = tuple(shape[2:4] if self._channels_first else shape[1:3])
+        size = tuple(shape[spatial_axes()])
         if None in size:
             raise ValueError(
                 "`images` must have a known height and width, for the windows are laid out when "

@@ -50,6 +50,21 @@ def check_numbers(**arguments):
             raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
 
 
+def check_choice(known, **arguments):
+    """Raises if an argument is none of the values that are known.
+
+    Args:
+        known: Tuple of strings.
+        **arguments: Values by their names.
+
+    Raises:
+        ValueError: With the name, and all that is known.
+    """
+    for name, value in arguments.items():
+        if value not in known:
+            raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
+
+
 def check_keys(given, name, known):
     """Raises for a key that nothing reads: misspelt, what it holds would be left out unseen.
 
@@ -167,6 +182,22 @@ def checked_data_format(data_format):
             f"Received: data_format={data_format!r}"
         )
     return keras.config.image_data_format() if data_format is None else data_format
+
+
+def spatial_axes(data_format=None):
+    """Which axes of a batch of images or feature maps are height and width.
+
+    Args:
+        data_format: `"channels_last"`, `"channels_first"`, or None for Keras' setting.
+
+    Returns:
+        Slice for the shape of a batch.
+
+    Example:
+        >>> (2, 48, 64, 3)[spatial_axes("channels_last")]
+        (48, 64)
+    """
+    return slice(1, 3) if checked_data_format(data_format) == "channels_last" else slice(2, 4)
 
 
 def checked_axis(axis):

@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 from keras_cvx.ops._quotients import SMALLEST, quotient
-from keras_cvx.ops.arguments import check_boxes
+from keras_cvx.ops.arguments import check_boxes, check_choice
 
 # No area of boxes within it, and no sum of two, leaves float32's range.
 _FARTHEST = 2.0**62
@@ -44,8 +44,7 @@ def elementwise_iou(boxes, others, *, variant="iou"):
         - Zheng et al. 2020, Distance-IoU Loss, equations 7 (DIoU) and 8 to 11 (CIoU).
     """
     boxes, others = _checked(boxes, "boxes"), _checked(others, "others")
-    if variant not in VARIANTS:
-        raise ValueError(f"`variant` must be one of {VARIANTS}. Received: variant={variant!r}")
+    check_choice(VARIANTS, variant=variant)
     return _engine(boxes, others, variant)
 
 

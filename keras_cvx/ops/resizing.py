@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_cvx.ops import _arrays, _kernels
-from keras_cvx.ops.arguments import check_fill_value, check_integers, dtype_name
+from keras_cvx.ops.arguments import check_choice, check_fill_value, check_integers, dtype_name
 
 # Half the width of each kernel, in pixels of the source.
 _RADIUS = {"bilinear": 1.0, "bicubic": 2.0, "lanczos3": 3.0, "lanczos5": 5.0}
@@ -85,10 +85,7 @@ def check_interpolation(interpolation, known=INTERPOLATIONS):
     Raises:
         ValueError: If it is none of them.
     """
-    if interpolation not in known:
-        raise ValueError(
-            f"`interpolation` must be one of {known}. Received: interpolation={interpolation!r}"
-        )
+    check_choice(known, interpolation=interpolation)
     return interpolation
 
 

@@ -45,18 +45,18 @@ def test_cellwise_head_is_the_head_on_each_cell():
     window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     strides=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     more=st.tuples(st.integers(0, 9), st.integers(0, 9)),
-    channels_first=st.booleans(),
+    data_format=st.sampled_from(["channels_first", "channels_last"]),
 )
 @settings(max_examples=15, deadline=None)
-def test_whole_windows_keep_what_windows_cover(window, strides, more, channels_first):
+def test_whole_windows_keep_what_windows_cover(window, strides, more, data_format):
     size = tuple(side + extra for side, extra in zip(window, more, strict=True))
     image = np.arange(np.prod(size), dtype="int32").reshape(1, *size, 1)
     covered = np.zeros(size, bool)
     for top in range(0, size[0] - window[0] + 1, strides[0]):
         for left in range(0, size[1] - window[1] + 1, strides[1]):
             covered[: top + window[0], : left + window[1]] = True
-    layer = WholeWindows(*window, strides, channels_first=channels_first)
-    x = np.moveaxis(image, -1, 1) if channels_first else image
+    layer = WholeWindows(*window, strides, data_format=data_format)
+    x = np.moveaxis(image, -1, 1) if data_format == "channels_first" else image
     got = ops.convert_to_numpy(layer(x))
     assert got.dtype == "int32"
     assert layer.compute_output_shape(x.shape) == got.shape

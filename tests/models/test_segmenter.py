@@ -8,6 +8,7 @@ from keras import layers, ops
 import keras_cvx
 from keras_cvx.layers import FeaturePyramidDecoder, ResizeWithPad, TransposedConvDecoder
 from keras_cvx.models import Segmenter
+from keras_cvx.models._tiles import starts
 
 CLASSES = 4
 STRIDES = [2, 4, 8]
@@ -285,7 +286,7 @@ def test_tiles_are_the_whole_image_away_from_their_borders(trained, overlap):
     found = segmenter.predict_tiled(images, tile_size=tile, overlap=overlap)["confidence"]
     away = np.ones((192, 288), bool)
     for axis, side in enumerate((192, 288)):
-        for start in keras_cvx.models._tiles.starts(side, tile, overlap, 8):
+        for start in starts(side, tile, overlap, 8):
             for border in (start, start + tile):
                 if 0 < border < side:
                     near = slice(max(border - margin, 0), border + margin)
@@ -295,24 +296,7 @@ def test_tiles_are_the_whole_image_away_from_their_borders(trained, overlap):
     assert np.abs(found - whole).max() > 1e-4
 
 
-def test_tiles_blend_without_a_seam():
-    """Tiles that disagree: confidence goes from one to the other without a jump."""
-
-    def predict(tiles):
-        # A tile's logits are its leftmost pixel, wherever one looks.
-        return np.broadcast_to(tiles[:, :1, :1], tiles.shape).astype("float32")
-
-    image = np.broadcast_to(np.arange(160.0)[:, None], (48, 160, 1))
-    bands = list(keras_cvx.models._tiles.blended(image, predict, (48, 64), 32, 8, 3))
-    row = np.concatenate(bands)[0, :, 0]
-    assert len(np.concatenate(bands)) == 48
-    np.testing.assert_allclose(row[[0, 39, 90, 159]], [0, 0, 64, 96])
-    assert np.abs(np.diff(row)).max() <= 32 / 16 + 1e-4
-    assert (np.diff(row) >= -1e-4).all()
-
-
-def test_a_row_of_tiles_is_all_that_is_held(tmp_path):
-    """Of a file that is mapped to memory no more is read at once than a batch of tiles."""
+def test_tiles_of_a_memory_mapped_image(tmp_path):
     segmenter = make_colours()
     pixels = np.lib.format.open_memmap(
         tmp_path / "large.npy", "w+", dtype="uint8", shape=(300, 200, 3)

@@ -1,14 +1,17 @@
+import keras
 import numpy as np
 import pytest
 
 from keras_cvx.ops.arguments import (
     check_axis,
     check_boxes,
+    check_choice,
     check_integers,
     check_keys,
     checked_axis,
     ignored_ids,
     shapes_agree,
+    spatial_axes,
 )
 
 
@@ -74,3 +77,19 @@ def test_axes():
     for axis in (-3, 2):
         with pytest.raises(ValueError, match=r"`axis` must be one of the 2 axes of `x`.*\(3, 4\)"):
             check_axis(axis, np.zeros((3, 4)), "x")
+
+
+def test_choices():
+    check_choice(("sum", "concat"), fusion="sum", other="concat")
+    with pytest.raises(
+        ValueError, match=r"`fusion` must be one of \('sum', 'concat'\)\. Received: fusion='add'"
+    ):
+        check_choice(("sum", "concat"), other="sum", fusion="add")
+
+
+def test_spatial_axes():
+    assert (2, 5, 7, 3)[spatial_axes("channels_last")] == (5, 7)
+    assert (2, 3, 5, 7)[spatial_axes("channels_first")] == (5, 7)
+    assert spatial_axes() == spatial_axes(keras.config.image_data_format())
+    with pytest.raises(ValueError, match="`data_format` must be"):
+        spatial_axes("NHWC")

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_cvx.ops.masks import kept_pixels, take_pixels, weights_of_pixels
+from keras_cvx.ops.masks import (
+    check_masks,
+    kept_pixels,
+    take_pixels,
+    weights_of_classes,
+    weights_of_pixels,
+)
 
 
 def test_no_ids_and_no_pixels():
@@ -44,3 +50,48 @@ def test_weights_of_images_and_of_pixels():
     for shape in ((3,), (2, 4), (2, 3, 4, 2)):
         with pytest.raises(ValueError, match="`sample_weight` must broadcast to the masks"):
             weights_of_pixels(np.ones(shape), masks)
+
+
+def test_weights_of_classes():
+    table = np.float32([0.5, 2.0, 3.0])
+    ids = np.random.default_rng(0).integers(-2, 6, (2, 3, 4)).astype("int32")
+    expected = [table[i] if 0 <= i < 3 else 1.0 for i in ids.ravel()]
+    for given in (ids, ids[..., None], ids.astype("float32")):
+        got = ops.convert_to_numpy(weights_of_classes(table, ops.convert_to_tensor(given)))
+        np.testing.assert_array_equal(got.ravel(), expected)
+        assert got.shape == ids.shape
+
+
+def check(masks, ignored=(255,)):
+    check_masks(masks, image_size=(2, 3), num_images=2, num_classes=4, ignored=ignored)
+
+
+def test_masks_that_can_be_trained_on():
+    masks = np.array([[[0, 1, 255], [3, 2, 255]]] * 2)
+    for dtype in ("uint8", "int32", "int64"):
+        check(masks.astype(dtype))
+        check(masks.astype(dtype)[..., None])
+    check_masks(
+        np.zeros((0, 2, 3), "uint8"), image_size=(2, 3), num_images=0, num_classes=4, ignored=()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "ignored", "message"),
+    [
+        (
+            lambda m: m,
+            (),
+            r"from 0 to 3\. Received: \[255\] in 2 pixels of the mask of image 0",
+        ),
+        (lambda m: m - (m == 0), (255,), r"Received: \[-1\] in 1 pixels"),
+        (lambda m: m * 1.0, (255,), "integers. Received: dtype float64"),
+        (lambda m: m[:1], (255,), r"Received: shape \(1, 2, 3\)\.$"),
+        (lambda m: m[:, :1], (255,), "`keras_cvx.layers.ResizeWithPad` moves images and masks"),
+        (lambda m: np.eye(256)[m], (255,), "one-hot"),
+    ],
+)
+def test_masks_that_cannot(change, ignored, message):
+    masks = np.array([[[0, 1, 255], [3, 2, 255]]] * 2)
+    with pytest.raises(ValueError, match=message):
+        check(change(masks), ignored)

@@ -411,7 +411,12 @@ CASES = {
     },
     "WholeWindows": {
         "factory": WholeWindows,
-        "init_kwargs": {"height": 4, "width": 3, "strides": [2, 5], "channels_first": True},
+        "init_kwargs": {
+            "height": 4,
+            "width": 3,
+            "strides": [2, 5],
+            "data_format": "channels_first",
+        },
         "inputs": RNG.normal(size=(BATCH, 2, 9, 8)).astype("float32"),
         "invalid": {
             "height": [0, 2.0],

@@ -66,7 +66,7 @@ class FeaturePyramidDecoder(layers.Layer):
                 f"Received: data_format={data_format!r}"
             )
         self.num_classes = num_classes
-        self.strides = list(strides)
+        self.strides = list(strides) if isinstance(strides, (list, tuple)) else []
         self.filters = filters
         self.data_format = data_format
         steps = itertools.pairwise([1, *self.strides])

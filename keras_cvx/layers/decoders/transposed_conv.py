@@ -7,7 +7,13 @@ from keras import layers, ops
 
 from keras_cvx import plugins
 from keras_cvx.initializers import BilinearUpsampling
-from keras_cvx.ops.arguments import check_integers, check_numbers, checked_data_format
+from keras_cvx.ops.arguments import (
+    check_choice,
+    check_integers,
+    check_numbers,
+    checked_data_format,
+    spatial_axes,
+)
 from keras_cvx.ops.grids import fit_extent
 from keras_cvx.ops.resizing import resize
 
@@ -96,10 +102,10 @@ class TransposedConvDecoder(layers.Layer):
         super().__init__(**kwargs)
         check_integers(1, num_classes=num_classes)
         levels = _checked_strides(strides)
-        _check_choice("fusion", fusion, _FUSIONS)
+        check_choice(_FUSIONS, fusion=fusion)
         if upsampling is None:
             upsampling = "bilinear" if fusion == "sum" else "learned"
-        _check_choice("upsampling", upsampling, _UPSAMPLINGS)
+        check_choice(_UPSAMPLINGS, upsampling=upsampling)
         unused = ("filters", filters) if fusion == "sum" else ("skip_scales", skip_scales)
         if unused[1] is not None:
             raise ValueError(
@@ -198,7 +204,7 @@ class TransposedConvDecoder(layers.Layer):
 
     @property
     def _spatial(self):
-        return slice(2, 4) if self.data_format == "channels_first" else slice(1, 3)
+        return spatial_axes(self.data_format)
 
     def _upsampled(self, i, x, height, width):
         """The map of a level, at the next finer stride and of that extent."""
@@ -304,11 +310,6 @@ def _checked_strides(strides):
             f"`strides` must rise, each a multiple of the one before. Received: strides={strides}"
         )
     return levels
-
-
-def _check_choice(name, value, known):
-    if value not in known:
-        raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
 
 
 def _of_each_skip(name, values, levels):

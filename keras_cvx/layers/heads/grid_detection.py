@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import check_integers, checked_data_format
+from keras_cvx.ops.arguments import check_integers, checked_data_format, spatial_axes
 from keras_cvx.ops.grids import GEOMETRY_CHANNELS, attach_cells, cell_centers
 
 
@@ -77,7 +77,7 @@ class GridDetectionHead(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.data_format = checked_data_format(data_format)
         self._levels = levels
-        self._spatial = slice(2, 4) if self.data_format == "channels_first" else slice(1, 3)
+        self._spatial = spatial_axes(self.data_format)
         self._towers = [[self._tower(*branch) for branch in self._branches()] for _ in levels]
 
     def build(self, input_shape):

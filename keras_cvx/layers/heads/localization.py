@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_cvx import plugins
-from keras_cvx.ops.arguments import check_integers, checked_data_format
+from keras_cvx.ops.arguments import check_integers, checked_data_format, spatial_axes
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.grids import cell_centers
 
@@ -127,7 +127,7 @@ class LocalizationHead(keras.layers.Layer):
 
     @property
     def _spatial(self):
-        return slice(2, 4) if self.data_format == "channels_first" else slice(1, 3)
+        return spatial_axes(self.data_format)
 
     def _check(self, shape, images_shape):
         if len(shape) != 4:

@@ -102,14 +102,13 @@ class GeometricLayer(keras.layers.Layer):
         return geometry.transform_boxes(boxes, record), None
 
     def restore_maps(self, maps, source_size, *, fill_value=0.0):
-        """Maps of resized images, logits for instance, moved back to the images they are made of.
+        """Maps of moved images, logits for instance, interpolated at the pixels of the originals.
 
-        Within the content of the image they are interpolated bilinearly; what the padding holds
-        has no part in it.
+        What the padding holds has no part in it.
 
         Args:
-            maps: Float array `(B, height, width, C)` or `(height, width, C)`, of the layer's size;
-                the channels last, whatever the data format.
+            maps: Float array `(..., height, width, C)`, of the layer's size, its channels last
+                whatever the data format.
             source_size: Pair of height and width in pixels, as `record` takes it.
             fill_value: Number for pixels of the image that the layer has cut off.
 
