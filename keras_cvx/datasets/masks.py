@@ -2,11 +2,16 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+from keras_cvx.datasets.annotations import FRAMES, Annotations
+from keras_cvx.datasets.dataset import Dataset
+from keras_cvx.datasets.faults import DatasetError, Faults, listed, told
 from keras_cvx.datasets.mask_files import fault_of, ids_of, opened_file, table_of
-from keras_cvx.datasets.segmentation_samples import SegmentationSamples, listed
-from keras_cvx.ops.pictures import upright_size
+from keras_cvx.datasets.orientation import upright_shape
+from keras_cvx.ops.arguments import check_choice
+from keras_cvx.ops.pictures import orientation_of, upright_size
 
 _SUFFIXES = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
@@ -14,15 +19,13 @@ _SUFFIXES = (
 )  # fmt: skip
 
 
-def masks(images, masks, *, ids=None):
+def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="raise"):
     """Images with their masks from files, paired by name without suffix and read when asked for.
 
     All names, sizes and kinds are checked at once, by the files' headers; pixels are read one
-    sample at a time. Labels are what a mask file holds as numbers: the indices of a palette and
+    record at a time. Labels are what a mask file holds as numbers: the indices of a palette and
     never its colours; the values of grey pixels, of 16 bits too, and never stretched to 255 where
     there are fewer bits.
-
-    Images become RGB and upright (EXIF); a mask has the size of the upright image.
 
     Args:
         images: Folder of images, or list of paths. Other files in a folder, and folders in it, are
@@ -30,17 +33,22 @@ def masks(images, masks, *, ids=None):
         masks: Folder of masks, or list of paths, likewise: PNG, or another format without loss.
         ids: Dict from the ids in the files to labels, such as `{0: 0, 7: 1, 255: 255}`. Every id
             that occurs must stand in it. None takes the ids for labels.
+        class_names: Sequence of strings by label, for pictures and reports.
+        frame: Where EXIF turns an image, what its mask is of: `"upright"`, the image as viewers
+            show it; `"stored"`, the one before it is turned; `"auto"`, the one whose height and
+            width it has, and the upright one where both have.
+        on_error: `"raise"` at the first pair that is wrong; `"skip"` leaves such out, warns how
+            many they are, and lists them in `skipped`.
 
     Returns:
-        A `collections.abc.Sequence` in the order of the names. Item i is a dict of `images`, uint8
-        `(H, W, 3)`, and `segmentation_masks` `(H, W)`, uint8, or int32 of files with more than 8
-        bits or where a label is over 255. Its attributes `image_paths` and `mask_paths` are tuples
-        of `pathlib.Path`. A slice of it is such a sequence too.
+        A `Dataset` in the order of the names. The mask of a record is uint8 `(H, W)`, or int32 of
+        files with more than 8 bits or where a label is over 255.
 
     Raises:
-        ValueError: If an image lacks its mask, a mask its image, a name comes twice, sizes differ,
-            or a mask is coloured or compressed with loss: how many, and the first of them. When a
-            sample is read, if a file is damaged or has an id that is not in `ids`.
+        DatasetError: If an image lacks its mask, a mask its image, a name comes twice, sizes
+            differ, or a mask is coloured or compressed with loss. When a record's mask is read, if
+            a file is damaged or has an id that is not in `ids`.
+        ValueError: If an argument is none of the above.
         ImportError: If Pillow is missing.
 
     Example:
@@ -55,7 +63,7 @@ def masks(images, masks, *, ids=None):
         ...     Image.new("L", size, color=3).save(folder / f"{name}.png")
         >>> data = masks(sorted(folder.glob("*.jpg")), sorted(folder.glob("*.png")))
         >>> letterbox = ResizeWithPad(32, 32)
-        >>> samples = [letterbox(sample) for sample in data]
+        >>> samples = [letterbox(record.sample()) for record in data]
         >>> import numpy as np
         >>> x = np.stack([sample["images"] for sample in samples])
         >>> y = np.stack([sample["segmentation_masks"] for sample in samples])
@@ -64,48 +72,60 @@ def masks(images, masks, *, ids=None):
         >>> np.unique(y).tolist()  # what was padded is 255, which is ignored
         [3, 255]
     """
+    check_choice(FRAMES, frame=frame)
     table = None if ids is None else table_of(ids)
-    images, masks = _by_name("images", images), _by_name("masks", masks)
-    lacking = [
-        f"{name} without {missing} are {listed([str(paths[key]) for key in keys])}"
-        for name, missing, paths, keys in (
-            ("images", "a mask", images, sorted(set(images) - set(masks))),
-            ("masks", "an image", masks, sorted(set(masks) - set(images))),
+    faults = Faults(on_error)
+    image_files, mask_files = _by_name("images", images), _by_name("masks", masks)
+    for missing, found, others in (
+        ("a mask", image_files, mask_files),
+        ("an image", mask_files, image_files),
+    ):
+        for name in sorted(set(found) - set(others)):
+            faults.add(
+                f"{str(found[name])!r} must have {missing} of the same name without suffix. "
+                "Received: none"
+            )
+    pairs = []
+    for name in sorted(set(image_files) & set(mask_files)):
+        pair = image_files[name], mask_files[name]
+        if fault := _fault_of(*pair, frame):
+            faults.add(fault)
+        else:
+            pairs.append(pair)
+    if not pairs:
+        raise DatasetError(
+            f"`images` and `masks` must have a pair of files. Received: {told(images)} and "
+            f"{told(masks)}, without any"
         )
-        if keys
-    ]
-    if lacking:
-        raise ValueError(
-            "`images` and `masks` must be of the same names without suffix, one mask for each "
-            f"image. Received: {'; '.join(lacking)}"
-        )
-    pairs = [(images[key], masks[key]) for key in sorted(images)]
-    _check_headers(pairs)
-    return MaskFiles(pairs, table)
+    faults.warn()
+    image_paths, mask_paths = zip(*pairs, strict=True)
+    annotations = Annotations(
+        source=masks if isinstance(masks, (str, os.PathLike)) else "masks",
+        images=image_paths,
+        class_names=tuple(class_names),
+        image_ids=[path.stem for path in image_paths],
+        frame=frame,
+        masks=MaskFiles(mask_paths, table),
+    )
+    return Dataset(annotations, skipped=faults.messages)
 
 
-class MaskFiles(SegmentationSamples):
-    """Images with the files of their masks.
+class MaskFiles(Sequence):
+    """The ids of mask files, read when asked for.
 
-    Attributes:
-        mask_paths: Tuple of `pathlib.Path`.
+    Args:
+        paths: List of `pathlib.Path`.
+        table: Labels by id, as `table_of` makes it, or None.
     """
 
-    def __init__(self, pairs, table=None):
-        super().__init__(pairs)
-        self._table = table
+    def __init__(self, paths, table=None):
+        self.paths, self._table = paths, table
 
-    @property
-    def mask_paths(self):
-        return tuple(record[1] for record in self._records)
+    def __len__(self):
+        return len(self.paths)
 
-    def _mask(self, record, size):
-        image_path, mask_path = record
-        ids = ids_of(mask_path, self._table)
-        if ids.shape != size:
-            # What only the pixels tell: an orientation behind them.
-            raise ValueError(_other_size(image_path, size, mask_path, ids.shape))
-        return ids
+    def __getitem__(self, index):
+        return ids_of(self.paths[index], self._table)
 
 
 def _by_name(argument, paths):
@@ -150,39 +170,23 @@ def _files_of(argument, folder):
     return found
 
 
-def _check_headers(pairs):
-    """Raises if masks are of a wrong kind or size, without a look at their pixels."""
-    faults, sizes = [], []
-    for image_path, mask_path in pairs:
+def _fault_of(image_path, mask_path, frame):
+    """What is wrong with a pair by the headers of its files, or None."""
+    try:
         with opened_file(image_path) as image:
             size = upright_size(image)
+            stored = upright_shape(size, orientation_of(image))
         with opened_file(mask_path) as mask:
             mask_size, fault = mask.size[::-1], fault_of(mask)
-        if fault:
-            faults.append((mask_path, fault))
-        elif mask_size != size:
-            sizes.append((image_path, size, mask_path, mask_size))
-    if faults:
-        raise ValueError(
-            f"`masks` must be files that hold one id for each pixel. Received: {faults[0][1]} "
-            f"Masks that hold none are {listed([str(path) for path, _ in faults])}"
+    except ValueError as error:
+        return str(error)
+    if fault:
+        return f"A mask must hold one id for each pixel. Received: {fault}"
+    if mask_size not in {"auto": (size, stored), "upright": (size,), "stored": (stored,)}[frame]:
+        return (
+            "A mask must be of the size of its image. Received: "
+            f"{str(image_path)!r} of height={size[0]} and width={size[1]}, {str(mask_path)!r} of "
+            f"height={mask_size[0]} and width={mask_size[1]}. Export the masks anew from the same "
+            "images."
         )
-    if sizes:
-        raise ValueError(
-            f"{_other_size(*sizes[0])} Masks of another size are "
-            f"{listed([str(mask_path) for _, _, mask_path, _ in sizes])}"
-        )
-
-
-def _other_size(image_path, size, mask_path, mask_size):
-    mend = "Export the masks anew from the same images."
-    if size[::-1] == mask_size:
-        mend = (
-            "If the image is turned by its orientation (EXIF) and the mask is not, save the images "
-            "upright and annotate these, or turn the masks."
-        )
-    return (
-        "A mask must be of the size of its image. Received: "
-        f"{str(image_path)!r} of height={size[0]} and width={size[1]}, {str(mask_path)!r} of "
-        f"height={mask_size[0]} and width={mask_size[1]}. {mend}"
-    )
+    return None

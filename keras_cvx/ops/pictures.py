@@ -72,10 +72,24 @@ def upright_size(opened):
     Returns:
         Tuple of two integers.
     """
+    width, height = opened.size
+    return (width, height) if orientation_of(opened) in _TURNED else (height, width)
+
+
+def orientation_of(opened):
+    """How EXIF says that an image is stored turned, from its header alone.
+
+    Args:
+        opened: Picture of Pillow's, whose pixels need not be loaded.
+
+    Returns:
+        Integer from 1, upright, to 8; 1 where none or no such is told.
+    """
     from PIL import Image
 
-    width, height = opened.size
-    # Pillow turns a TIFF itself, size and all. The method of a PNG would load it.
-    if opened.format != "TIFF" and Image.Image.getexif(opened).get(_ORIENTATION) in _TURNED:
-        return width, height
-    return height, width
+    # Pillow turns a TIFF itself, size and all.
+    if opened.format == "TIFF":
+        return 1
+    # The method of a PNG would load it.
+    told = Image.Image.getexif(opened).get(_ORIENTATION)
+    return told if told in range(1, 9) else 1

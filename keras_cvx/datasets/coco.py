@@ -1,0 +1,323 @@
+"""Images and objects of a file in the format of COCO."""
+
+import math
+import operator
+from array import array
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
+from keras_cvx.datasets.dataset import Dataset
+from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, told
+from keras_cvx.datasets.json_records import json_records
+from keras_cvx.datasets.rasterizing import (
+    checked_counts,
+    checked_polygons,
+    checked_size,
+    filled,
+)
+from keras_cvx.datasets.regions import RegionsBuilder
+from keras_cvx.ops.arguments import check_choice
+
+
+def coco(annotations, images, *, frame="auto", on_error="raise"):
+    """The images and objects of a JSON file in the format of COCO.
+
+    Categories become labels from 0 on, in the order of their ids, which may have gaps. Objects have
+    boxes, and perhaps outlines or run-lengths, from which masks are drawn when asked for, as
+    pycocotools draws them. An object without a box has that of its region.
+
+    The file is read as a stream: its size does not matter. All records are checked at once; images
+    are read when asked for.
+
+    Args:
+        annotations: Path of the file.
+        images: Folder that the `file_name` of the images is in, or below.
+        frame: Where EXIF turns an image, what its boxes and regions are in: `"upright"`, the image
+            as viewers show it; `"stored"`, the one before it is turned; `"auto"`, the one that has
+            the height and width that the file tells, and the upright one where both have.
+        on_error: `"raise"` at the first record that is wrong; `"skip"` leaves such records out,
+            warns how many they are, and lists them in `skipped`. A file that cannot be read to its
+            end is an error always.
+
+    Returns:
+        A `Dataset` of the file's images, in its order.
+
+    Raises:
+        DatasetError: If the file is none of COCO's; a record is wrong, named by its id; or an image
+            is missing.
+        ValueError: If an argument is none of the above.
+        ImportError: If ijson, Pillow or pycocotools is missing.
+
+    Example:
+        >>> import json, tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (6, 4)).save(folder / "street.png")
+        >>> content = {
+        ...     "images": [{"id": 7, "file_name": "street.png", "width": 6, "height": 4}],
+        ...     "categories": [{"id": 3, "name": "car"}, {"id": 44, "name": "bottle"}],
+        ...     "annotations": [
+        ...         {"id": 1, "image_id": 7, "category_id": 44, "bbox": [1, 1, 2, 2],
+        ...          "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]},
+        ...     ],
+        ... }
+        >>> _ = (folder / "instances.json").write_text(json.dumps(content))
+        >>> data = coco(folder / "instances.json", images=folder)
+        >>> data.class_names
+        ('car', 'bottle')
+        >>> data[0].boxes.tolist(), data[0].labels.tolist()
+        ([[1.0, 1.0, 3.0, 3.0]], [1])
+        >>> data[0].mask.tolist()
+        [[0, 0, 0, 0, 0, 0], [0, 2, 2, 0, 0, 0], [0, 2, 2, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    """  # fmt: skip
+    check_choice(FRAMES, frame=frame)
+    try:
+        path = Path(annotations)
+    except TypeError:
+        raise ValueError(
+            f"`annotations` must be the path of a JSON file. Received: {told(annotations)}"
+        ) from None
+    folder = checked_folder("images", images)
+    faults = Faults(on_error)
+    names = _category_names(path, faults)
+    category_ids = tuple(sorted(names))
+    images_of_file = _Images(path, folder, faults)
+    objects = _objects(path, images_of_file, category_ids, faults)
+    faults.warn()
+    return Dataset(
+        Annotations(
+            source=path,
+            images=Paths(folder, images_of_file.names),
+            class_names=tuple(names[category] for category in category_ids),
+            objects=objects,
+            image_ids=list(images_of_file.places),
+            sizes=np.array(images_of_file.sizes, "int32").reshape(-1, 2),
+            frame=frame,
+            category_ids=category_ids,
+        ),
+        skipped=faults.messages,
+    )
+
+
+def _category_names(path, faults):
+    """Names of the categories by id."""
+    names = {}
+    for index, record in enumerate(json_records(path, "categories")):
+        place = _Place(path, "categories", index, record)
+        if fault := place.fault(id=int, name=str):
+            faults.add(fault)
+        elif record["id"] in names:
+            faults.add(place.wrong("an id of its own", f"id={record['id']}, which comes twice"))
+        else:
+            names[record["id"]] = record["name"]
+    if not names:
+        raise DatasetError(
+            f"{str(path)!r} must have lists under the keys 'images', 'annotations' and "
+            "'categories'. Received: no category"
+        )
+    return names
+
+
+class _Images:
+    """The images of a file.
+
+    Attributes:
+        places: Dict from their ids to their places.
+        names, sizes: Lists of the files' names, and of height and width.
+        skipped: Set of ids.
+    """
+
+    def __init__(self, path, folder, faults):
+        self.places, self.names, self.sizes, self.skipped = {}, [], [], set()
+        for index, record in enumerate(json_records(path, "images")):
+            place = _Place(path, "images", index, record)
+            fault = place.fault(id=(int, str), file_name=str) or self._fault(record, place, folder)
+            if fault is None:
+                self.places[record["id"]] = len(self.names)
+                self.names.append(_relative(record["file_name"]))
+                self.sizes.append(_size(record))
+                continue
+            faults.add(fault)
+            if isinstance(record, dict) and isinstance(record.get("id"), (int, str)):
+                self.skipped.add(record["id"])
+
+    def _fault(self, record, place, folder):
+        name = _relative(record["file_name"])
+        if name is None:
+            return place.wrong(f"a file in {str(folder)!r}", f"file_name={told(name)}")
+        if record["id"] in self.places:
+            return place.wrong("an id of its own", f"id={record['id']!r}, which comes twice")
+        try:
+            _size(record)
+        except ValueError as error:
+            return f"{place}: {error}"
+        if not (folder / name).is_file():
+            return place.wrong(
+                "a file that is there", f"{str(folder / name)!r}. Is `images` its folder?"
+            )
+        return None
+
+
+def _relative(name):
+    """A file's name below its folder, or None if it leaves it."""
+    # Written on whatever system.
+    place = PurePosixPath(name.replace("\\", "/"))
+    inside = place.parts and not place.is_absolute() and ".." not in place.parts
+    return str(place) if inside and ":" not in place.parts[0] and "\0" not in name else None
+
+
+def _size(record):
+    """Height and width; zeros where the file tells none."""
+    told_size = record.get("height"), record.get("width")
+    if told_size == (None, None):
+        return 0, 0
+    # Some exporters write 640.0.
+    return checked_size(
+        [int(x) if isinstance(x, float) and x.is_integer() else x for x in told_size]
+    )
+
+
+def _objects(path, images, category_ids, faults):
+    labels = {category: label for label, category in enumerate(category_ids)}
+    columns = {
+        "boxes": array("d"),
+        "labels": array("i"),
+        "is_crowd": array("b"),
+        "areas": array("d"),
+        "ids": array("q"),
+    }
+    rows, regions = array("q"), RegionsBuilder()
+    for index, record in enumerate(json_records(path, "annotations")):
+        try:
+            place = images.places[record["image_id"]]
+            label = labels[record["category_id"]]
+            size = images.sizes[place]
+            polygons, counts = _region(record.get("segmentation"), size)
+            x, y, width, height = _box(record.get("bbox"), polygons, counts, size)
+            area = float(record.get("area", math.nan))
+            number = operator.index(record.get("id", index + 1))
+            columns["ids"].append(number)
+        # Whatever else than such a record stands there.
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            if not (isinstance(record, dict) and record.get("image_id") in images.skipped):
+                faults.add(_fault(path, index, record, images, labels, error))
+            continue
+        rows.append(place)
+        columns["boxes"].extend((x, y, x + width, y + height))
+        columns["labels"].append(label)
+        columns["is_crowd"].append(bool(record.get("iscrowd")))
+        columns["areas"].append(area)
+        regions.add(polygons, counts)
+    return grouped(rows, len(images.places), columns, regions)
+
+
+def _box(given, polygons, counts, size):
+    """Corner, width and height; of the region, where none is given."""
+    if given is None or given == []:
+        return _box_of_region(polygons, counts, size)
+    x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
+    # Also false for NaN.
+    if not (width >= 0 and height >= 0 and -math.inf < x + y + width + height < math.inf):
+        raise ValueError(
+            "`bbox` must be x, y, width and height in pixels, finite, the last two at least 0. "
+            f"Received: {told(given)}"
+        )
+    return x, y, width, height
+
+
+def _box_of_region(polygons, counts, size):
+    if polygons:
+        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons])
+        (x0, y0), (x1, y1) = points.min(0), points.max(0)
+    elif len(counts):
+        rows, columns = (filled(counts, size).any(axis) for axis in (1, 0))
+        (y0, y1), (x0, x1) = (
+            (places[0], places[-1] + 1) if len(places) else (0, 0)
+            for places in (np.flatnonzero(rows), np.flatnonzero(columns))
+        )
+    else:
+        raise ValueError("it must have a `bbox` or a `segmentation`. Received: neither")
+    return float(x0), float(y0), float(x1 - x0), float(y1 - y0)
+
+
+def _region(given, size):
+    """Polygons and run-lengths, of which one is empty, or both."""
+    if not given:
+        return (), ()
+    if not isinstance(given, (list, dict)):
+        raise ValueError(
+            "`segmentation` must be a list of polygons, or a dict of run-lengths. "
+            f"Received: {told(given)}"
+        )
+    if not all(size):
+        raise ValueError(
+            "`height` and `width` of its image must be told for a `segmentation`. Received: none"
+        )
+    if isinstance(given, dict):
+        stated = given.get("size")
+        if stated is not None and stated != list(size):
+            raise ValueError(
+                f"`size` must be that of the image, {list(size)}. Received: {told(stated)}"
+            )
+        return (), checked_counts(given.get("counts"), size)
+    polygons = [array("d", polygon) for polygon in given]
+    if not all(is_near(polygon, size) for polygon in polygons):
+        checked_polygons(given, size)
+    return polygons, ()
+
+
+def is_near(polygon, size):
+    """Whether an outline is surely one that `checked_polygons` takes, at a look.
+
+    Args:
+        polygon: `array` of float64, without NaN, which JSON does not have.
+        size: Height and width of the image.
+    """
+    height, width = size
+    xs, ys = polygon[::2], polygon[1::2]
+    return (
+        len(xs) == len(ys) >= 3
+        and -width <= min(xs)
+        and max(xs) <= 2 * width
+        and -height <= min(ys)
+        and max(ys) <= 2 * height
+        # Not even if each of its lines went all across.
+        and len(xs) * max(size) <= 12 * height * width
+    )
+
+
+def _fault(path, index, record, images, labels, error):
+    """What is wrong with an annotation."""
+    place = _Place(path, "annotations", index, record)
+    if fault := place.fault(image_id=(int, str), category_id=int):
+        return fault
+    if record["image_id"] not in images.places:
+        return place.wrong("the id of an image", f"image_id={told(record['image_id'])}")
+    if record["category_id"] not in labels:
+        return place.wrong("a category of the file", f"category_id={record['category_id']}")
+    return f"{place}: {error}"
+
+
+class _Place:
+    """Where a record stands in a file, for errors."""
+
+    def __init__(self, path, key, index, record):
+        self._path, self._key, self._index, self._record = path, key, index, record
+
+    def __str__(self):
+        known = isinstance(self._record, dict) and isinstance(self._record.get("id"), (int, str))
+        name = f"id {self._record['id']!r}" if known else f"item {self._index}"
+        return f"{str(self._path)!r}, {self._key}, {name}"
+
+    def fault(self, **types):
+        """What is wrong unless it is a dict with keys of these types, or None."""
+        for name, kind in types.items():
+            value = self._record.get(name) if isinstance(self._record, dict) else None
+            if not isinstance(value, kind) or isinstance(value, bool):
+                return self.wrong(f"{', '.join(types)}", told(self._record))
+        return None
+
+    def wrong(self, required, received):
+        return f"{self}: it must have {required}. Received: {received}"

@@ -1,0 +1,263 @@
+"""One image and its annotations."""
+
+import contextlib
+import functools
+
+import numpy as np
+
+from keras_cvx.datasets.faults import DatasetError
+from keras_cvx.datasets.mask_files import opened_file
+from keras_cvx.datasets.orientation import upright_boxes, upright_pixels, upright_shape
+from keras_cvx.datasets.rasterizing import filled, paint
+from keras_cvx.ops.arguments import check_choice
+from keras_cvx.ops.pictures import orientation_of, picture, upright_size
+
+TARGETS = ("bounding_boxes", "segmentation_masks")
+_IGNORED = 255
+
+
+class Record:
+    """An image and what is known of it, in the frame of the upright image.
+
+    What is read from files or drawn is so when first asked for, and kept with this record alone.
+
+    Attributes:
+        index: Its place in the whole data set.
+        image_id: Integer or string, the file's.
+        path: `pathlib.Path` of the image, or None if it has no file of its own.
+        image: uint8 `(H, W, 3)`, RGB, turned upright by its orientation (EXIF).
+        size: Pair of height and width of the upright image, from the file's header.
+        boxes: float32 `(N, 4)`, corners `x0, y0, x1, y1` in pixels, as annotated: they may leave
+            the image or have no area.
+        labels: int32 `(N,)`, places in the class names.
+        is_crowd, ignored: Boolean `(N,)`: regions of many objects; objects for no training and no
+            score.
+        areas: float64 `(N,)` in pixels, of the objects; of their boxes where none is told.
+        masks: Boolean `(N, H, W)`, the pixels of each object.
+        mask: Integer `(H, W)`, the class of each pixel: from a file of masks, its ids; from the
+            objects' regions, 0 where there is none, otherwise the label + 1. Where objects overlap,
+            the one of fewer pixels is in front; of equally many, the later one. Crowds are behind
+            all others.
+    """
+
+    def __init__(self, annotations, index):
+        self._all = annotations
+        self.index = index
+        objects = annotations.objects
+        self._rows = slice(0, 0)
+        if objects is not None:
+            self._rows = slice(*objects.offsets[index : index + 2].tolist())
+
+    def __repr__(self):
+        place = self.path or f"image {self.image_id!r} of {str(self._all.source)!r}"
+        return f"<Record {str(place)!r}, {self._rows.stop - self._rows.start} objects>"
+
+    @property
+    def image_id(self):
+        ids = self._all.image_ids
+        return self.index if ids is None else ids[self.index]
+
+    @property
+    def path(self):
+        return None if isinstance(self._image, np.ndarray) else self._image
+
+    @functools.cached_property
+    def _image(self):
+        return self._all.images[self.index]
+
+    @functools.cached_property
+    def image(self):
+        if self.path is None:
+            return self._image
+        with self._reading():
+            return picture(self.path)
+
+    @property
+    def size(self):
+        return self._header[0]
+
+    @functools.cached_property
+    def _header(self):
+        """Height and width of the upright image, and EXIF's orientation."""
+        if self.path is None:
+            return self._image.shape[:2], 1
+        with self._reading(), opened_file(self.path) as opened:
+            return upright_size(opened), orientation_of(opened)
+
+    @functools.cached_property
+    def _turn(self):
+        """The orientation that the annotations' frame has, 1 for that of the upright image."""
+        size, orientation = self._header
+        stated = self.stated_size
+        stored = upright_shape(size, orientation)
+        if stated not in (None, size, stored):
+            raise DatasetError(self._other_size(stated))
+        if self._all.frame == "auto":
+            return orientation if stated == stored != size else 1
+        return orientation if self._all.frame == "stored" else 1
+
+    @property
+    def stated_size(self):
+        """Height and width that the annotations tell, or None."""
+        sizes = self._all.sizes
+        if sizes is None or not sizes[self.index].all():
+            return None
+        return tuple(sizes[self.index].tolist())
+
+    @functools.cached_property
+    def boxes(self):
+        objects = self._all.objects
+        if objects is None:
+            return np.zeros((0, 4), "float32")
+        frame = (1, 1) if objects.relative else upright_shape(self.size, self._turn)
+        boxes = upright_boxes(objects.boxes[self._rows], frame, self._turn)
+        if objects.relative:
+            boxes = boxes * np.tile(self.size[::-1], 2)
+        return boxes.astype("float32")
+
+    @property
+    def labels(self):
+        return self._column("labels", "int32")
+
+    @property
+    def is_crowd(self):
+        return self._column("is_crowd", "bool")
+
+    @property
+    def ignored(self):
+        return self._column("ignored", "bool")
+
+    @functools.cached_property
+    def areas(self):
+        told = self._column("areas", "float64")
+        x0, y0, x1, y1 = self.boxes.astype("float64").T
+        return np.where(np.isnan(told), (x1 - x0) * (y1 - y0), told)
+
+    def _column(self, name, dtype):
+        objects = self._all.objects
+        return np.zeros(0, dtype) if objects is None else getattr(objects, name)[self._rows]
+
+    @functools.cached_property
+    def masks(self):
+        size = upright_shape(self.size, self._turn)
+        masks = np.zeros((self._rows.stop - self._rows.start, *size), bool)
+        for row, counts in enumerate(self._run_lengths(size)):
+            masks[row] = filled(counts, size)
+        turned = upright_pixels(np.moveaxis(masks, 0, -1), self._turn)
+        return np.ascontiguousarray(np.moveaxis(turned, -1, 0))
+
+    @functools.cached_property
+    def mask(self):
+        files = self._all.masks
+        if files is None:
+            painted = self._painted(upright_shape(self.size, self._turn))
+            return np.ascontiguousarray(upright_pixels(painted, self._turn))
+        with self._reading():
+            ids = files[self.index]
+        size, orientation = self._header
+        stored = upright_shape(size, orientation)
+        if self._all.frame == "stored" or (ids.shape == stored != size):
+            ids = np.ascontiguousarray(upright_pixels(ids, orientation))
+        if ids.shape != size:
+            raise DatasetError(self._other_size(ids.shape))
+        return ids
+
+    def sample(self, targets=None):
+        """The image and what a model is to learn of it, with the keys of Keras' samples.
+
+        Boxes are cut at the image's border; crowds, ignored objects and those without area are left
+        out.
+
+        Args:
+            targets: `"bounding_boxes"`, `"segmentation_masks"`, or a tuple of both; None for boxes
+                where there are some in the data set, and masks otherwise.
+
+        Returns:
+            Dict of `images`, uint8 `(H, W, 3)`, and `bounding_boxes`, a dict of `boxes` float32
+            `(N, 4)` and `labels` int32 `(N,)`, or `segmentation_masks`, integer `(H, W)`, or both.
+
+        Raises:
+            DatasetError: If the image or its mask cannot be read, or is of another size than the
+                annotations are for.
+        """
+        sample = {"images": self.image}
+        for target in checked_targets(targets, self._all):
+            sample[target] = self.mask if target == "segmentation_masks" else self._learnable()
+        return sample
+
+    def _learnable(self):
+        boxes, labels = self.boxes, self.labels
+        height, width = self.size
+        inside = np.clip(boxes, 0, np.array([width, height, width, height], "float32"))
+        kept = (inside[:, :2] < inside[:, 2:]).all(-1) & ~self.is_crowd & ~self.ignored
+        return {"boxes": inside[kept], "labels": labels[kept]}
+
+    def _painted(self, size):
+        """The class of each pixel of the annotations' frame."""
+        many = len(self._all.class_names) >= _IGNORED
+        columns = np.zeros(size[::-1], "int32" if many else "uint8")
+        labels, is_crowd = self.labels.tolist(), self.is_crowd.tolist()
+        layers = [
+            (not is_crowd[order], -int(counts[1::2].sum()), order, counts)
+            for order, counts in enumerate(self._run_lengths(size))
+        ]
+        # From the back to the front.
+        for *_, order, counts in sorted(layers, key=lambda layer: layer[:3]):
+            paint(columns, counts, labels[order] + 1)
+        return columns.T
+
+    def _run_lengths(self, size):
+        """Of each object."""
+        objects = self._all.objects
+        for row in range(self._rows.start, self._rows.stop):
+            counts = objects.regions.counts_within(row, size, relative=objects.relative)
+            if counts is None:
+                raise DatasetError(
+                    f"{self._place}: every object must have an outline or run-lengths for a mask. "
+                    f"Received: object {objects.ids[row]} with a box alone"
+                )
+            yield counts
+
+    @property
+    def _place(self):
+        """The data set and the image, for errors."""
+        return f"{str(self._all.source)!r}, image {self.image_id!r}"
+
+    @contextlib.contextmanager
+    def _reading(self):
+        try:
+            yield
+        except DatasetError:
+            raise
+        except ValueError as error:
+            raise DatasetError(f"{self._place}: {error}") from error
+
+    def _other_size(self, stated):
+        return (
+            f"{self._place}: an image must be of the size that its annotations are for. Received: "
+            f"{str(self.path)!r} of height={self.size[0]} and width={self.size[1]}, annotations "
+            f"for height={stated[0]} and width={stated[1]}. Was it resized?"
+        )
+
+
+def checked_targets(targets, annotations):
+    """Which targets a sample is to have, as a tuple.
+
+    Args:
+        targets: As `Record.sample` takes them.
+        annotations: `Annotations`.
+
+    Raises:
+        ValueError: If there is no such target, or the data set has none.
+    """
+    if targets is None:
+        return TARGETS[:1] if annotations.objects is not None else TARGETS[1:]
+    asked = (targets,) if isinstance(targets, str) else tuple(targets)
+    for target in asked:
+        check_choice(TARGETS, targets=target)
+    if TARGETS[0] in asked and annotations.objects is None:
+        raise ValueError(
+            f"`targets` must be {TARGETS[1]!r}: {str(annotations.source)!r} has no boxes. "
+            f"Received: targets={targets!r}"
+        )
+    return asked
