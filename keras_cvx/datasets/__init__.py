@@ -7,6 +7,8 @@ from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.rasterizing import polygon_mask, run_length_mask
 from keras_cvx.datasets.record import Record
+from keras_cvx.datasets.voc import voc
+from keras_cvx.datasets.yolo import yolo
 
 __all__ = [
     "DIGIT_NAMES",
@@ -18,4 +20,6 @@ __all__ = [
     "masks",
     "polygon_mask",
     "run_length_mask",
+    "voc",
+    "yolo",
 ]
