@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_cvx.datasets.annotations import FRAMES, Annotations
 from keras_cvx.datasets.dataset import Dataset
-from keras_cvx.datasets.faults import DatasetError, Faults, listed, told
+from keras_cvx.datasets.faults import Faults, listed
 from keras_cvx.datasets.mask_files import fault_of, ids_of, opened_file, table_of
 from keras_cvx.datasets.orientation import upright_shape
 from keras_cvx.ops.arguments import check_choice
@@ -92,20 +92,15 @@ def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="ra
             faults.add(fault)
         else:
             pairs.append(pair)
-    if not pairs:
-        raise DatasetError(
-            f"`images` and `masks` must have a pair of files. Received: {told(images)} and "
-            f"{told(masks)}, without any"
-        )
     faults.warn()
-    image_paths, mask_paths = zip(*pairs, strict=True)
+    image_paths = [image for image, _ in pairs]
     annotations = Annotations(
         source=masks if isinstance(masks, (str, os.PathLike)) else "masks",
         images=image_paths,
         class_names=tuple(class_names),
         image_ids=[path.stem for path in image_paths],
         frame=frame,
-        masks=MaskFiles(mask_paths, table),
+        masks=MaskFiles([mask for _, mask in pairs], table),
     )
     return Dataset(annotations, skipped=faults.messages)
 
