@@ -1,11 +1,19 @@
-"""The command line: `python -m keras_cvx plugins` lists what is registered and installed."""
+"""The command line: lists plugins, and checks data sets."""
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 import keras_cvx
 from keras_cvx import plugins
+from keras_cvx.datasets import DatasetError
+from keras_cvx.datasets.formats import FORMATS, read_parts
+from keras_cvx.layers import ResizeWithPad
+from keras_cvx.visualization import gallery, segmentation_gallery
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,16 +23,100 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: List of strings; those of the process by default.
 
     Returns:
-        Exit status: 0, or 1 if an installed plugin package could not be imported.
+        Exit status: 0; 1 if an installed plugin package could not be imported, or something is
+        wrong with a data set.
     """
     parser = argparse.ArgumentParser(prog="python -m keras_cvx", description=keras_cvx.__doc__)
     parser.add_argument("--version", action="version", version=keras_cvx.__version__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("plugins", help="list the registered plugins and the installed packages")
-    if parser.parse_args(arguments).command is None:
-        parser.print_help()
-        return 0
-    return list_plugins()
+    data = commands.add_parser("datasets", help="check data sets")
+    checking = data.add_subparsers(dest="action", required=True).add_parser(
+        "check", help="look at every image and annotation, and say what is wrong"
+    )
+    checking.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="file or folder of a data set's part"
+    )
+    checking.add_argument("--images", type=Path, help="folder of the images")
+    checking.add_argument("--format", choices=FORMATS, help="in place of a guess")
+    checking.add_argument("--picture", type=Path, metavar="FILE", help="draw some images there")
+    options = parser.parse_args(arguments)
+    if options.command == "plugins":
+        return list_plugins()
+    if options.command == "datasets":
+        return check_datasets(options.paths, options.images, options.format, options.picture)
+    parser.print_help()
+    return 0
+
+
+def check_datasets(paths, images=None, kind=None, picture=None) -> int:
+    """Prints what is wrong with the parts of a data set.
+
+    Args:
+        paths: List of files or folders, as `keras_cvx.datasets` reads them.
+        images: Folder of the images, or None.
+        kind: Name of the format, or None for a guess.
+        picture: Path of a picture to draw of some of the images, or None.
+
+    Returns:
+        Exit status: 1 if anything is wrong.
+    """
+    parts: dict = {}
+    with warnings.catch_warnings():
+        # What is skipped is in the report.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            for path in paths:
+                parts.update(read_parts(path, images=images, kind=kind, on_error="skip"))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
+    for name, part in parts.items():
+        print(f"{name}: {len(part)} images")
+    first, *others = parts.values()
+    report = first.check(*others)
+    print(report)
+    if picture is not None:
+        draw_samples(first).savefig(picture)
+        print(f"The picture is {picture}.")
+    return 0 if report.ok else 1
+
+
+def draw_samples(data, count=8, size=320):
+    """A picture of images with their annotations, taken evenly from all that can be read.
+
+    Args:
+        data: `Dataset`.
+        count: The most images.
+        size: Height and width that they are letterboxed to, in pixels.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    letterbox = ResizeWithPad(size, size, bounding_box_format="xyxy")
+    samples: list[dict] = []
+    for index in np.linspace(0, len(data) - 1, min(4 * count, len(data))).astype(int):
+        try:
+            samples.append(letterbox(data[int(index)].sample()))
+        except DatasetError:
+            # It is in the report.
+            continue
+        if len(samples) == count:
+            break
+    images = np.stack([sample["images"] for sample in samples])
+    if "segmentation_masks" in samples[0]:
+        masks = np.stack([sample["segmentation_masks"] for sample in samples])
+        return segmentation_gallery(
+            images, masks, class_names=data.mask_class_names, columns=2, panel_inches=3
+        )
+    rows = [sample["bounding_boxes"] for sample in samples]
+    most = max(len(row["labels"]) for row in rows)
+    boxes = np.full((len(rows), most, 4), -1, "float32")
+    labels = np.full((len(rows), most), -1, "int32")
+    for place, row in enumerate(rows):
+        boxes[place, : len(row["boxes"])], labels[place, : len(row["labels"])] = row.values()
+    truth = {"boxes": boxes, "labels": labels}
+    return gallery(images, truth, class_names=dict(enumerate(data.class_names)), panel_inches=3)
 
 
 def list_plugins() -> int:

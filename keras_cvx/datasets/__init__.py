@@ -7,6 +7,7 @@ from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.rasterizing import polygon_mask, run_length_mask
 from keras_cvx.datasets.record import Record
+from keras_cvx.datasets.tfds import tfds
 from keras_cvx.datasets.voc import voc
 from keras_cvx.datasets.yolo import yolo
 
@@ -20,6 +21,7 @@ __all__ = [
     "masks",
     "polygon_mask",
     "run_length_mask",
+    "tfds",
     "voc",
     "yolo",
 ]

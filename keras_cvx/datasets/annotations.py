@@ -124,3 +124,8 @@ class Annotations:
     frame: str = "auto"
     masks: Sequence | None = None
     category_ids: tuple | None = None
+
+    @property
+    def mask_class_names(self):
+        """Names by the ids of masks: where there are objects, 0 is what no object covers."""
+        return self.class_names if self.objects is None else ("background", *self.class_names)

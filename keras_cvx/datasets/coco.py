@@ -2,14 +2,16 @@
 
 import math
 import operator
+import os
 from array import array
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, told
+from keras_cvx.datasets.image_files import name_below
 from keras_cvx.datasets.json_records import json_records
 from keras_cvx.datasets.rasterizing import (
     checked_counts,
@@ -48,7 +50,7 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
         DatasetError: If the file is none of COCO's; a record is wrong, named by its id; or an image
             is missing.
         ValueError: If an argument is none of the above.
-        ImportError: If ijson, Pillow or pycocotools is missing.
+        ImportError: If Pillow or pycocotools is missing, when a record is read.
 
     Example:
         >>> import json, tempfile
@@ -81,19 +83,18 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
         ) from None
     folder = checked_folder("images", images)
     faults = Faults(on_error)
-    names = _category_names(path, faults)
-    category_ids = tuple(sorted(names))
-    images_of_file = _Images(path, folder, faults)
-    objects = _objects(path, images_of_file, category_ids, faults)
+    head = _Head(path, folder, faults)
+    category_ids = tuple(sorted(head.names))
+    objects = _objects(path, head, category_ids, faults)
     faults.warn()
     return Dataset(
         Annotations(
             source=path,
-            images=Paths(folder, images_of_file.names),
-            class_names=tuple(names[category] for category in category_ids),
+            images=Paths(folder, head.files),
+            class_names=tuple(head.names[category] for category in category_ids),
             objects=objects,
-            image_ids=list(images_of_file.places),
-            sizes=np.array(images_of_file.sizes, "int32").reshape(-1, 2),
+            image_ids=list(head.places),
+            sizes=np.array(head.sizes, "int32").reshape(-1, 2),
             frame=frame,
             category_ids=category_ids,
         ),
@@ -101,71 +102,63 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
     )
 
 
-def _category_names(path, faults):
-    """Names of the categories by id."""
-    names = {}
-    for index, record in enumerate(json_records(path, "categories")):
-        place = _Place(path, "categories", index, record)
-        if fault := place.fault(id=int, name=str):
-            faults.add(fault)
-        elif record["id"] in names:
-            faults.add(place.wrong("an id of its own", f"id={record['id']}, which comes twice"))
-        else:
-            names[record["id"]] = record["name"]
-    if not names:
-        raise DatasetError(
-            f"{str(path)!r} must have lists under the keys 'images', 'annotations' and "
-            "'categories'. Received: no category"
-        )
-    return names
-
-
-class _Images:
-    """The images of a file.
+class _Head:
+    """The categories and images of a file.
 
     Attributes:
-        places: Dict from their ids to their places.
-        names, sizes: Lists of the files' names, and of height and width.
-        skipped: Set of ids.
+        names: Dict of the categories' names by id.
+        places: Dict of the images' places by id.
+        files, sizes: Lists of the images' files, and of height and width.
+        skipped: Set of the ids of images that are left out.
     """
 
     def __init__(self, path, folder, faults):
-        self.places, self.names, self.sizes, self.skipped = {}, [], [], set()
-        for index, record in enumerate(json_records(path, "images")):
-            place = _Place(path, "images", index, record)
-            fault = place.fault(id=(int, str), file_name=str) or self._fault(record, place, folder)
-            if fault is None:
-                self.places[record["id"]] = len(self.names)
-                self.names.append(_relative(record["file_name"]))
-                self.sizes.append(_size(record))
-                continue
-            faults.add(fault)
-            if isinstance(record, dict) and isinstance(record.get("id"), (int, str)):
-                self.skipped.add(record["id"])
-
-    def _fault(self, record, place, folder):
-        name = _relative(record["file_name"])
-        if name is None:
-            return place.wrong(f"a file in {str(folder)!r}", f"file_name={told(name)}")
-        if record["id"] in self.places:
-            return place.wrong("an id of its own", f"id={record['id']!r}, which comes twice")
-        try:
-            _size(record)
-        except ValueError as error:
-            return f"{place}: {error}"
-        if not (folder / name).is_file():
-            return place.wrong(
-                "a file that is there", f"{str(folder / name)!r}. Is `images` its folder?"
+        self.names, self.places, self.files, self.sizes, self.skipped = {}, {}, [], [], set()
+        self._folder = folder
+        add = {"categories": self._add_category, "images": self._add_image}
+        for key, index, record in json_records(path, *add):
+            fault = add[key](record, _Place(path, key, index, record))
+            if fault:
+                faults.add(fault)
+                if key == "images" and isinstance(record, dict):
+                    self.skipped.add(str(record.get("id")))
+        if not self.names:
+            raise DatasetError(
+                f"{str(path)!r} must have lists under the keys 'images', 'annotations' and "
+                "'categories'. Received: no category"
             )
+
+    def _add_category(self, record, place):
+        """Adds one, or says what is wrong with it."""
+        if fault := place.fault(id=int, name=str):
+            return fault
+        if record["id"] in self.names:
+            return place.wrong("an id of its own", f"id={record['id']}, which comes twice")
+        self.names[record["id"]] = record["name"]
         return None
 
-
-def _relative(name):
-    """A file's name below its folder, or None if it leaves it."""
-    # Written on whatever system.
-    place = PurePosixPath(name.replace("\\", "/"))
-    inside = place.parts and not place.is_absolute() and ".." not in place.parts
-    return str(place) if inside and ":" not in place.parts[0] and "\0" not in name else None
+    def _add_image(self, record, place):
+        if fault := place.fault(id=(int, str), file_name=str):
+            return fault
+        if record["id"] in self.places:
+            return place.wrong("an id of its own", f"id={record['id']!r}, which comes twice")
+        name = name_below(self._folder, record["file_name"])
+        if name is None:
+            return place.wrong(
+                f"a file in {str(self._folder)!r}", f"file_name={told(record['file_name'])}"
+            )
+        try:
+            size = _size(record)
+        except ValueError as error:
+            return f"{place}: {error}"
+        if not os.path.isfile(f"{self._folder}/{name}"):
+            return place.wrong(
+                "a file that is there", f"{str(self._folder / name)!r}. Is `images` its folder?"
+            )
+        self.places[record["id"]] = len(self.files)
+        self.files.append(name)
+        self.sizes.append(size)
+        return None
 
 
 def _size(record):
@@ -179,7 +172,7 @@ def _size(record):
     )
 
 
-def _objects(path, images, category_ids, faults):
+def _objects(path, head, category_ids, faults):
     labels = {category: label for label, category in enumerate(category_ids)}
     columns = {
         "boxes": array("d"),
@@ -189,11 +182,11 @@ def _objects(path, images, category_ids, faults):
         "ids": array("q"),
     }
     rows, regions = array("q"), RegionsBuilder()
-    for index, record in enumerate(json_records(path, "annotations")):
+    for _, index, record in json_records(path, "annotations"):
         try:
-            place = images.places[record["image_id"]]
+            place = head.places[record["image_id"]]
             label = labels[record["category_id"]]
-            size = images.sizes[place]
+            size = head.sizes[place]
             polygons, counts = _region(record.get("segmentation"), size)
             x, y, width, height = _box(record.get("bbox"), polygons, counts, size)
             area = float(record.get("area", math.nan))
@@ -201,8 +194,8 @@ def _objects(path, images, category_ids, faults):
             columns["ids"].append(number)
         # Whatever else than such a record stands there.
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            if not (isinstance(record, dict) and record.get("image_id") in images.skipped):
-                faults.add(_fault(path, index, record, images, labels, error))
+            if not (isinstance(record, dict) and str(record.get("image_id")) in head.skipped):
+                faults.add(_fault(path, index, record, head, labels, error))
             continue
         rows.append(place)
         columns["boxes"].extend((x, y, x + width, y + height))
@@ -210,7 +203,7 @@ def _objects(path, images, category_ids, faults):
         columns["is_crowd"].append(bool(record.get("iscrowd")))
         columns["areas"].append(area)
         regions.add(polygons, counts)
-    return grouped(rows, len(images.places), columns, regions)
+    return grouped(rows, len(head.places), columns, regions)
 
 
 def _box(given, polygons, counts, size):
@@ -263,22 +256,19 @@ def _region(given, size):
             )
         return (), checked_counts(given.get("counts"), size)
     polygons = [array("d", polygon) for polygon in given]
-    if not all(is_near(polygon, size) for polygon in polygons):
+    if not all(_is_near(polygon, size) for polygon in polygons):
         checked_polygons(given, size)
     return polygons, ()
 
 
-def is_near(polygon, size):
-    """Whether an outline is surely one that `checked_polygons` takes, at a look.
-
-    Args:
-        polygon: `array` of float64, without NaN, which JSON does not have.
-        size: Height and width of the image.
-    """
+def _is_near(polygon, size):
+    """Whether an outline, an `array`, is surely one that `checked_polygons` takes, at a look."""
     height, width = size
     xs, ys = polygon[::2], polygon[1::2]
     return (
         len(xs) == len(ys) >= 3
+        # Which NaN among them ends.
+        and math.isfinite(sum(polygon))
         and -width <= min(xs)
         and max(xs) <= 2 * width
         and -height <= min(ys)
@@ -288,12 +278,12 @@ def is_near(polygon, size):
     )
 
 
-def _fault(path, index, record, images, labels, error):
+def _fault(path, index, record, head, labels, error):
     """What is wrong with an annotation."""
     place = _Place(path, "annotations", index, record)
     if fault := place.fault(image_id=(int, str), category_id=int):
         return fault
-    if record["image_id"] not in images.places:
+    if record["image_id"] not in head.places:
         return place.wrong("the id of an image", f"image_id={told(record['image_id'])}")
     if record["category_id"] not in labels:
         return place.wrong("a category of the file", f"category_id={record['category_id']}")

@@ -6,25 +6,24 @@ from pathlib import Path
 
 from keras_cvx.datasets.faults import DatasetError, told
 
-# What stands in it beside the splits.
-_NO_SPLITS = ("path", "names", "nc", "channels", "download")
+_SPLITS = ("train", "val", "valid", "validation", "minival", "test")
 MOST_CLASSES = 10_000  # where they have numbers alone, so that a wrong one is not a million names
 
 
 @dataclasses.dataclass(frozen=True)
 class DataYAML:
-    """What a `data.yaml` tells.
+    """What a `data.yaml` tells, or a folder in its place.
 
     Attributes:
-        path: Path of the file.
+        path: Path of the file or folder.
         root: Absolute path of the folder that its splits are in.
-        class_names: Tuple of strings by label.
+        class_names: Tuple of strings by label; None where a folder tells none.
         splits: Dict of lists of strings, of folders and `.txt` files.
     """
 
     path: Path
     root: Path
-    class_names: tuple
+    class_names: tuple | None
     splits: dict
 
     def places(self, split):
@@ -80,11 +79,7 @@ def data_yaml(path):
             f"{str(path)!r} must be of boxes or polygons. Received: 'kpt_shape', of keypoints, "
             "which are not read"
         )
-    splits = {
-        name: [value] if isinstance(value, str) else value
-        for name, value in settings.items()
-        if name not in _NO_SPLITS and _is_names(value)
-    }
+    splits = {name: _places(path, name, settings[name]) for name in _SPLITS if settings.get(name)}
     return DataYAML(path, _root(path, settings.get("path")), _class_names(path, settings), splits)
 
 
@@ -115,14 +110,19 @@ def _settings(path):
     return {str(key): value for key, value in settings.items()}
 
 
-def _is_names(value):
-    return isinstance(value, str) or (
-        isinstance(value, list) and all(isinstance(name, str) for name in value)
-    )
+def _places(path, split, value):
+    places = [value] if isinstance(value, str) else value
+    if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+        raise DatasetError(
+            f"{str(path)!r}, {split!r}: it must be a path or a list of paths. "
+            f"Received: {told(value)}"
+        )
+    return places
 
 
 def _root(path, told_root):
-    root = os.path.join(path.parent, told_root or "") if _is_name(told_root) else None
+    known = told_root is None or isinstance(told_root, str)
+    root = os.path.join(path.parent, told_root or "") if known else None
     if root is None or not os.path.isdir(root):
         raise DatasetError(
             f"{str(path)!r}, 'path': it must be a folder that is there, absolute or seen from that "
@@ -130,10 +130,6 @@ def _root(path, told_root):
             "file."
         )
     return Path(os.path.abspath(root))
-
-
-def _is_name(value):
-    return value is None or isinstance(value, str)
 
 
 def _class_names(path, settings):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_cvx.datasets.checking import check
 from keras_cvx.datasets.record import Record
 from keras_cvx.ops.arguments import check_integers
 
@@ -17,19 +18,23 @@ class Dataset(Sequence):
 
     Attributes:
         class_names: Tuple of strings by label; empty where the files tell none.
+        mask_class_names: The same by the ids of masks. Where masks are painted from objects, 0 is
+            the background, and a model needs `len(mask_class_names)` classes.
+        annotations: `Annotations` of the whole data set, as flat arrays.
         skipped: Tuple of strings: what was wrong with the records that were left out.
     """
 
     def __init__(self, annotations, rows=None, skipped=()):
-        self._annotations = annotations
+        self.annotations = annotations
         self._rows = np.arange(len(annotations.images)) if rows is None else rows
         self.class_names = annotations.class_names
+        self.mask_class_names = annotations.mask_class_names
         self.skipped = tuple(skipped)
 
     def __repr__(self):
         return (
             f"<Dataset of {len(self)} images, {len(self.class_names)} classes, "
-            f"from {str(self._annotations.source)!r}>"
+            f"from {str(self.annotations.source)!r}>"
         )
 
     def __len__(self):
@@ -37,8 +42,8 @@ class Dataset(Sequence):
 
     def __getitem__(self, index):
         if isinstance(index, (slice, list, np.ndarray)):
-            return Dataset(self._annotations, self._rows[index], self.skipped)
-        return Record(self._annotations, int(self._rows[operator.index(index)]))
+            return Dataset(self.annotations, self._rows[index], self.skipped)
+        return Record(self.annotations, int(self._rows[operator.index(index)]))
 
     def split(self, fraction, seed=0, *, stratify=False):
         """Two data sets: a fraction of the images at random, and the others.
@@ -74,9 +79,29 @@ class Dataset(Sequence):
         first[order] = np.diff(passed) > 0
         return self[np.flatnonzero(first)], self[np.flatnonzero(~first)]
 
+    def check(self, *others, progress=True):
+        """Looks at every image and annotation, and says what is wrong.
+
+        All images are decoded. What is found: images and masks that cannot be read or are of
+        another size, boxes outside of their image (by more than a pixel) or without area, objects
+        and images that are there twice, ids of masks that are no class, and images that are in two
+        parts, whatever their names: those of the same pixels. Of note, but not wrong: images and
+        classes without objects, and turned images of which nothing tells what frame their boxes
+        are in.
+
+        Args:
+            *others: Further parts of the data, such as the one to validate with.
+            progress: Whether a bar is shown while more than 500 images are scanned.
+
+        Returns:
+            A `Report`: its `ok` says whether nothing is wrong; `print` shows counts and the first
+            examples; `findings` and `label_counts` have the same as objects.
+        """
+        return check([self, *others], progress=progress)
+
     def _rarest_classes(self):
         """For each image the label, of those in it, that the fewest images have; −1 for none."""
-        objects = self._annotations.objects
+        objects = self.annotations.objects
         if objects is None:
             raise ValueError(
                 "`stratify` must be False: the images have masks alone, and no labels to go by. "

@@ -7,16 +7,12 @@ from pathlib import Path
 
 from keras_cvx.datasets.annotations import FRAMES, Annotations
 from keras_cvx.datasets.dataset import Dataset
-from keras_cvx.datasets.faults import DatasetError, Faults, listed, told
+from keras_cvx.datasets.faults import Faults, listed
+from keras_cvx.datasets.image_files import SUFFIXES, image_names
 from keras_cvx.datasets.mask_files import fault_of, ids_of, opened_file, table_of
 from keras_cvx.datasets.orientation import upright_shape
 from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.pictures import orientation_of, upright_size
-
-_SUFFIXES = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
-    ".webp",
-)  # fmt: skip
 
 
 def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="raise"):
@@ -92,20 +88,15 @@ def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="ra
             faults.add(fault)
         else:
             pairs.append(pair)
-    if not pairs:
-        raise DatasetError(
-            f"`images` and `masks` must have a pair of files. Received: {told(images)} and "
-            f"{told(masks)}, without any"
-        )
     faults.warn()
-    image_paths, mask_paths = zip(*pairs, strict=True)
+    image_paths = [image for image, _ in pairs]
     annotations = Annotations(
         source=masks if isinstance(masks, (str, os.PathLike)) else "masks",
         images=image_paths,
         class_names=tuple(class_names),
         image_ids=[path.stem for path in image_paths],
         frame=frame,
-        masks=MaskFiles(mask_paths, table),
+        masks=MaskFiles([mask for _, mask in pairs], table),
     )
     return Dataset(annotations, skipped=faults.messages)
 
@@ -157,14 +148,10 @@ def _files_of(argument, folder):
             f"`{argument}` must be a folder or a list of paths. Received: {str(folder)!r}, which "
             f"is {'a file' if folder.exists() else 'not there'}"
         )
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    found = [folder / name for name in image_names(folder)]
     if not found:
         raise ValueError(
-            f"`{argument}` must be a folder with image files, {', '.join(_SUFFIXES)}. "
+            f"`{argument}` must be a folder with image files, {', '.join(SUFFIXES)}. "
             f"Received: {str(folder)!r}, which has none"
         )
     return found

@@ -13,7 +13,7 @@ from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.pictures import orientation_of, picture, upright_size
 
 TARGETS = ("bounding_boxes", "segmentation_masks")
-_IGNORED = 255
+IGNORED_ID = 255  # of a mask's pixels that are to be ignored
 
 
 class Record:
@@ -70,7 +70,14 @@ class Record:
         if self.path is None:
             return self._image
         with self._reading():
-            return picture(self.path)
+            pixels = picture(self.path)
+        if pixels.shape[:2] != self.size:
+            raise DatasetError(
+                f"{self._place}: the pixels of an image must be of the size in its header. "
+                f"Received: {str(self.path)!r} of {self.size} by its header, {pixels.shape[:2]} by "
+                "its pixels. If its orientation (EXIF) stands behind them, save it anew."
+            )
+        return pixels
 
     @property
     def size(self):
@@ -88,13 +95,20 @@ class Record:
     def _turn(self):
         """The orientation that the annotations' frame has, 1 for that of the upright image."""
         size, orientation = self._header
-        stated = self.stated_size
-        stored = upright_shape(size, orientation)
+        stated, stored = self.stated_size, upright_shape(size, orientation)
         if stated not in (None, size, stored):
             raise DatasetError(self._other_size(stated))
         if self._all.frame == "auto":
             return orientation if stated == stored != size else 1
         return orientation if self._all.frame == "stored" else 1
+
+    @property
+    def frame_is_guessed(self):
+        """Whether the image is stored turned, and nothing tells what the annotations are of."""
+        size, orientation = self._header
+        if orientation == 1 or self._all.frame != "auto":
+            return False
+        return self.stated_size is None or upright_shape(size, orientation) == size
 
     @property
     def stated_size(self):
@@ -194,7 +208,7 @@ class Record:
 
     def _painted(self, size):
         """The class of each pixel of the annotations' frame."""
-        many = len(self._all.class_names) >= _IGNORED
+        many = len(self._all.class_names) >= IGNORED_ID
         columns = np.zeros(size[::-1], "int32" if many else "uint8")
         labels, is_crowd = self.labels.tolist(), self.is_crowd.tolist()
         layers = [
@@ -253,7 +267,7 @@ def checked_targets(targets, annotations):
     """
     if targets is None:
         return TARGETS[:1] if annotations.objects is not None else TARGETS[1:]
-    asked = (targets,) if isinstance(targets, str) else tuple(targets)
+    asked = tuple(targets) if isinstance(targets, (tuple, list)) else (targets,)
     for target in asked:
         check_choice(TARGETS, targets=target)
     if TARGETS[0] in asked and annotations.objects is None:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from keras_cvx.datasets.data_yaml import data_yaml
+from keras_cvx.datasets.data_yaml import DataYAML, data_yaml
 from keras_cvx.datasets.faults import DatasetError, told
 from keras_cvx.datasets.image_files import is_image_name, name_below
 
@@ -42,6 +42,29 @@ def yolo_files(data, split, faults):
         ValueError: If `data` is no path of a file or folder, or has no such split.
         ImportError: If PyYAML is missing.
     """
+    settings = _settings(data)
+    images = _images(settings.places(split), settings.root, faults)
+    return YOLOFiles(settings.path, settings.root, images, settings.class_names)
+
+
+def splits_of(data):
+    """The splits that a data set has.
+
+    Args:
+        data: As for `yolo_files`.
+
+    Returns:
+        List of strings.
+
+    Raises:
+        DatasetError: If the `data.yaml` cannot be read.
+        ValueError: If `data` is no path of a file or folder.
+        ImportError: If PyYAML is missing.
+    """
+    return list(_settings(data).splits)
+
+
+def _settings(data):
     try:
         path = Path(data)
     except TypeError:
@@ -51,16 +74,21 @@ def yolo_files(data, split, faults):
             "`data` must be the path of a data.yaml, or of a folder with `images/` and `labels/`. "
             f"Received: {told(data)}"
         )
-    if os.path.isfile(path / "data.yaml"):
-        path = path / "data.yaml"
-    if os.path.isdir(path):
-        root, names = Path(os.path.abspath(path)), _listed_names(path)
-        places = [_folder_of(root, split)]
-    else:
-        settings = data_yaml(path)
-        root, names = settings.root, settings.class_names
-        places = settings.places(split)
-    return YOLOFiles(path, root, _images(places, root, faults), names)
+    if os.path.isfile(path):
+        return data_yaml(path)
+    inside = path / "data.yaml"
+    return data_yaml(inside) if os.path.isfile(inside) else _folder_settings(path)
+
+
+def _folder_settings(path):
+    """What a folder tells that has no `data.yaml`."""
+    root = Path(os.path.abspath(path))
+    found = {place.name: place for place in root.glob("images/*/")}
+    found |= {place.parent.name: place for place in root.glob("*/images/")}
+    splits = {name: [str(found[name])] for name in sorted(found) if not name.startswith(".")}
+    if not splits and (root / "images").is_dir():
+        splits = {"train": [str(root / "images")]}
+    return DataYAML(path, root, _listed_names(root), splits)
 
 
 def label_path(image):
@@ -115,23 +143,6 @@ def _listed_names(folder):
                 )
             return names
     return None
-
-
-def _folder_of(root, split):
-    """The folder with the images of a split, where there is no `data.yaml`."""
-    images = root / "images"
-    found = {path.name: path for path in images.glob("*/")}
-    found |= {path.parent.name: path for path in root.glob("*/images/")}
-    places = {name: found[name] for name in sorted(found) if not name.startswith(".")}
-    if not places and images.is_dir():
-        places = {"train": images}
-    if split not in places:
-        raise ValueError(
-            f"`split` must be one that the folder {str(root)!r} has, with images in "
-            f"`images/SPLIT/` or `SPLIT/images/`: {', '.join(places) or 'none'}. "
-            f"Received: split={split!r}"
-        )
-    return str(places[split])
 
 
 def _images(places, root, faults):

@@ -2,7 +2,6 @@ import pickle
 import struct
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_cvx.datasets import masks
+from keras_cvx.datasets import DatasetError, masks
 from keras_cvx.layers import ResizeWithPad
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), "uint8")
@@ -55,7 +54,6 @@ def test_no_files(folders):
     data = masks([], [])
     assert len(data) == 0
     assert list(data) == []
-    assert data.image_paths == data.mask_paths == ()
     with pytest.raises(ValueError, match=r"`images` must be a folder with image files.*has none"):
         masks(*folders)
 
@@ -64,7 +62,7 @@ def test_a_sample(folders):
     save(folders)
     data = masks(*folders)
     assert len(data) == 1
-    sample = data[0]
+    sample = data[0].sample()
     assert sorted(sample) == ["images", "segmentation_masks"]
     np.testing.assert_array_equal(sample["images"], IMAGE)
     np.testing.assert_array_equal(sample["segmentation_masks"], IDS)
@@ -78,12 +76,13 @@ def test_names_pair_and_order(folders):
         (folders[0] / other).write_text("no image")
     (folders[1] / "more.png").mkdir()
     data = masks(str(folders[0]), folders[1])
-    assert [path.name for path in data.image_paths] == ["a.png", "a.left.png", "b.png", "c.png"]
-    assert [path.name for path in data.mask_paths] == ["a.tif", "a.left.tif", "b.tif", "c.tif"]
-    assert [sample["segmentation_masks"][0, 0] for sample in data] == [3, 1, 0, 2]
-    again = masks(data.image_paths[::-1], map(str, data.mask_paths[1:] + data.mask_paths[:1]))
-    assert again.image_paths == data.image_paths
-    assert again.mask_paths == data.mask_paths
+    paths = [record.path for record in data]
+    assert [path.name for path in paths] == ["a.png", "a.left.png", "b.png", "c.png"]
+    assert [record.image_id for record in data] == ["a", "a.left", "b", "c"]
+    assert [record.mask[0, 0] for record in data] == [3, 1, 0, 2]
+    again = masks(paths[::-1], map(str, sorted(folders[1].glob("*.tif"))))
+    assert [record.path for record in again] == paths
+    assert [record.mask[0, 0] for record in again] == [3, 1, 0, 2]
 
 
 def test_it_is_a_sequence(folders):
@@ -91,11 +90,12 @@ def test_it_is_a_sequence(folders):
         save(folders, name, mask=np.full((4, 6), value, "uint8"))
     data = masks(*folders, ids={0: 5, 1: 6, 2: 7})
     for part in (data[1:], pickle.loads(pickle.dumps(data[1:]))):  # noqa: S301
-        assert [path.stem for path in part.mask_paths] == ["b", "c"]
-        assert part[-1]["segmentation_masks"][0, 0] == 7
-    assert [path.stem for path in data[::-2].image_paths] == ["c", "a"]
-    assert data[np.int64(1)]["segmentation_masks"][0, 0] == 6
-    assert len(data[3:]) == 0
+        assert [record.image_id for record in part] == ["b", "c"]
+        assert part[-1].mask[0, 0] == 7
+    assert [record.image_id for record in data[::-2]] == ["c", "a"]
+    assert [record.image_id for record in data[[2, 0]]] == ["c", "a"]
+    assert data[np.int64(1)].mask[0, 0] == 6
+    assert len(data[3:]) == len(data[[]]) == 0
     for index in (3, -4):
         with pytest.raises(IndexError):
             data[index]
@@ -110,7 +110,7 @@ def test_palettes_give_their_indices(folders, depth):
     # Colours that are neither grey nor in order.
     palette = np.random.default_rng(1).integers(0, 256, (2**depth, 3))
     save_png(folders[1] / "a.png", indices, depth=depth, colour_type=3, palette=palette)
-    mask = masks(*folders)[0]["segmentation_masks"]
+    mask = masks(*folders)[0].mask
     np.testing.assert_array_equal(mask, indices)
     assert mask.dtype == "uint8"
 
@@ -123,7 +123,7 @@ def test_grey_values_are_not_stretched(folders, depth, dtype):
     values = (np.arange(24).reshape(4, 6) * 2741) % 2**depth
     save(folders)
     save_png(folders[1] / "a.png", values, depth=depth)
-    mask = masks(*folders)[0]["segmentation_masks"]
+    mask = masks(*folders)[0].mask
     np.testing.assert_array_equal(mask, values)
     assert mask.dtype == dtype
 
@@ -142,15 +142,15 @@ def test_grey_values_are_not_stretched(folders, depth, dtype):
 )
 def test_other_formats_without_loss(folders, mask, suffix):
     save(folders, mask=mask, suffix=suffix)
-    np.testing.assert_array_equal(masks(*folders)[0]["segmentation_masks"], mask)
+    np.testing.assert_array_equal(masks(*folders)[0].mask, mask)
 
 
 def test_ids_become_labels(folders):
     save(folders, mask=np.array([[0, 7, 255], [8, 7, 0]], "uint8"), image=IMAGE[:2, :3])
-    labels = masks(*folders, ids={0: 0, 7: 1, 8: 2, 255: 255})[0]["segmentation_masks"]
+    labels = masks(*folders, ids={0: 0, 7: 1, 8: 2, 255: 255})[0].mask
     assert labels.tolist() == [[0, 1, 255], [2, 1, 0]]
     assert labels.dtype == "uint8"
-    wide = masks(*folders, ids={0: 0, 7: 1000, 8: 2, 255: 255})[0]["segmentation_masks"]
+    wide = masks(*folders, ids={0: 0, 7: 1000, 8: 2, 255: 255})[0].mask
     assert wide.tolist() == [[0, 1000, 255], [2, 1000, 0]]
     assert wide.dtype == "int32"
 
@@ -160,20 +160,20 @@ def test_ids_become_labels(folders):
 def test_every_id_has_its_own_label(folders, ids):
     mask = np.array([list(ids)], "uint16")
     save(folders, image=np.zeros((1, len(ids), 3), "uint8"), mask=mask)
-    labels = masks(*folders, ids=ids)[0]["segmentation_masks"]
+    labels = masks(*folders, ids=ids)[0].mask
     assert labels.tolist() == [list(ids.values())]
 
 
 def test_an_id_without_a_label_is_named(folders):
     save(folders, mask=np.array([[0, 7, 255], [9, 7, 0]], "uint8"), image=IMAGE[:2, :3])
     with pytest.raises(ValueError, match=r"a\.png' with 2 others: 7 \(2 pixels\), 255 \(1 pixels"):
-        masks(*folders, ids={0: 0, 9: 1})[0]
+        masks(*folders, ids={0: 0, 9: 1})[0].sample()
 
 
 def test_negative_ids_have_no_label(folders):
     save(folders, mask=np.int32([[-1, 5]]), image=IMAGE[:1, :2], suffix=".tif")
     with pytest.raises(ValueError, match=r"a\.tif' with 1 others: -1 \(1 pixels\)"):
-        masks(*folders, ids={5: 0, 0: 1})[0]
+        masks(*folders, ids={5: 0, 0: 1})[0].sample()
 
 
 @pytest.mark.parametrize("ids", [{}, [1], {"7": 1}, {7: -1}, {7: 1.0}, {2**16: 1}, {True: 1}, 3])
@@ -199,19 +199,26 @@ def test_images_are_upright(folders, orientation, turns, suffix):
     upright = np.rot90(IDS, turns)
     Image.fromarray(np.ascontiguousarray(upright)).save(folders[1] / "a.png")
     turned(folders[0] / f"a{suffix}", orientation)
-    sample = masks(*folders)[0]
+    sample = masks(*folders)[0].sample()
     np.testing.assert_array_equal(sample["segmentation_masks"], upright)
     loss = 0 if suffix != ".jpg" else 40
     expected = np.rot90(IMAGE, turns)
     np.testing.assert_allclose(sample["images"].astype(int), expected, atol=loss or 0.5, rtol=0)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
-def test_a_mask_that_was_not_turned_with_its_image_is_named(folders, suffix):
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_mask_of_the_stored_image_is_turned_with_it(folders, orientation, turns, suffix):
     Image.fromarray(IDS).save(folders[1] / "a.png")
-    turned(folders[0] / f"a{suffix}", 6)
-    with pytest.raises(ValueError, match=r"height=6 and width=4, .*height=4 and width=6\..*EXIF"):
-        masks(*folders)
+    turned(folders[0] / f"a{suffix}", orientation)
+    upright = np.rot90(IDS, turns)
+    np.testing.assert_array_equal(masks(*folders, frame="stored")[0].mask, upright)
+    # A half turn is not to be seen by the size.
+    told = IDS if orientation == 3 else upright
+    np.testing.assert_array_equal(masks(*folders)[0].mask, told)
+    if orientation != 3:
+        with pytest.raises(DatasetError, match=r"height=6 and width=4, .*height=4 and width=6\."):
+            masks(*folders, frame="upright")
 
 
 def test_an_orientation_behind_the_pixels_is_seen_with_them(folders):
@@ -223,32 +230,41 @@ def test_an_orientation_behind_the_pixels_is_seen_with_them(folders):
     last = content.index(b"IEND") - 4
     moved = content[:start] + content[end:last] + content[start:end] + content[last:]
     (folders[0] / "a.png").write_bytes(moved)
-    data = masks(*folders)
-    with pytest.raises(ValueError, match=r"height=6 and width=4, .*height=4 and width=6\..*EXIF"):
-        data[0]
+    with pytest.raises(DatasetError, match=r"a\.png' of \(4, 6\) by its header, \(6, 4\) by its"):
+        masks(*folders)[0].sample()
 
 
 def test_what_lacks_its_partner_is_named(folders):
     save(folders)
-    for name in "gfedcb":
-        Image.fromarray(IMAGE).save(folders[0] / f"{name}.png")
-    Image.fromarray(IDS).save(folders[1] / "z.png")
-    with pytest.raises(
-        ValueError, match=r"without a mask are 6: .*; masks without an im"
-    ) as caught:
+    Image.fromarray(IMAGE).save(folders[0] / "b.png")
+    with pytest.raises(DatasetError, match=r"images/b\.png' must have a mask of the same name"):
         masks(*folders)
-    message = str(caught.value)
-    assert "b.png" in message
-    assert "f.png" in message
-    assert "g.png" not in message
-    assert "masks without an image are 1: " + str(folders[1] / "z.png") in message
+    (folders[0] / "b.png").unlink()
+    Image.fromarray(IDS).save(folders[1] / "z.png")
+    with pytest.raises(DatasetError, match=r"masks/z\.png' must have an image of the same name"):
+        masks(*folders)
+
+
+def test_what_is_skipped_is_listed_and_nothing_else_is_lost(folders):
+    save(folders)
+    save(folders, "b", mask=IDS[:3])
+    save(folders, "c", mask=IMAGE)
+    Image.fromarray(IMAGE).save(folders[0] / "d.png")
+    Image.fromarray(IDS).save(folders[1] / "e.png")
+    save(folders, "f", mask=IDS[::-1])
+    with pytest.warns(UserWarning, match=r"skipped are 4: .*d\.png.*e\.png"):
+        data = masks(*folders, on_error="skip")
+    assert [record.image_id for record in data] == ["a", "f"]
+    np.testing.assert_array_equal(data[1].mask, IDS[::-1])
+    assert len(data.skipped) == 4
+    for name, message in zip("debc", data.skipped, strict=True):
+        assert f"{name}.png" in message
 
 
 def test_other_sizes_are_named(folders):
     save(folders)
-    for name in ("b", "c"):
-        save(folders, name, mask=IDS[:3])
-    with pytest.raises(ValueError, match=r"of height=3 and width=6.*size are 2: .*b.png, .*c.png$"):
+    save(folders, "b", mask=IDS[:3])
+    with pytest.raises(DatasetError, match=r"b\.png' of height=4.*b\.png' of height=3 and width=6"):
         masks(*folders)
 
 
@@ -265,12 +281,10 @@ def test_names_that_come_twice_are_named(folders):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F"])
 def test_coloured_masks_are_refused(folders, mode):
     save(folders)
-    for name in ("b", "c"):
-        save(folders, name)
-        colours = Image.fromarray(IMAGE).convert(mode)
-        path = folders[1] / f"{name}.png"
-        colours.save(path, "TIFF" if mode == "F" else "PNG")
-    with pytest.raises(ValueError, match=rf"mode '{mode}'.*Turn each colour.*none are 2: .*b\.png"):
+    save(folders, "b")
+    colours = Image.fromarray(IMAGE).convert(mode)
+    colours.save(folders[1] / "b.png", "TIFF" if mode == "F" else "PNG")
+    with pytest.raises(ValueError, match=rf"b\.png' has the mode '{mode}'.*Turn each colour"):
         masks(*folders)
 
 
@@ -301,7 +315,7 @@ def test_truncated_files_are_named(folders, kind):
     path.write_bytes(content[: content.index(b"IDAT") + 8])
     data = masks(*folders)
     with pytest.raises(ValueError, match=r"Received: '.*a\.png' \("):
-        data[0]
+        data[0].sample()
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -325,7 +339,7 @@ def test_damaged_files_give_a_sample_or_the_clear_error(folders, kind, changes):
         content[place % len(content)] = value
     path.write_bytes(content)
     try:
-        sample = masks(*folders)[0]
+        sample = masks(*folders)[0].sample()
     except ValueError as error:
         assert "a.png" in str(error)  # noqa: PT017
     else:
@@ -358,7 +372,8 @@ def test_the_way_to_fit(folders):
             image=np.where(mask[..., None] > 0, [255, 0, 0], 9).astype("uint8"),
             mask=mask,
         )
-    samples = [ResizeWithPad(32, 32, interpolation="nearest")(x) for x in masks(*folders)]
+    letterbox = ResizeWithPad(32, 32, interpolation="nearest")
+    samples = [letterbox(record.sample()) for record in masks(*folders)]
     x = np.stack([sample["images"] for sample in samples])
     y = np.stack([sample["segmentation_masks"] for sample in samples])
     np.testing.assert_array_equal(y == 4, x[..., 0] == 255)
@@ -372,8 +387,3 @@ def test_missing_pillow_names_the_extra(folders, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"keras-cvx\[datasets\]"):
         masks(*folders)
-
-
-def test_paths_are_paths(folders):
-    save(folders)
-    assert masks(*folders).image_paths == (Path(folders[0]) / "a.png",)

@@ -1,0 +1,64 @@
+"""Which reader a path is for."""
+
+from pathlib import Path
+
+from keras_cvx.datasets.coco import coco
+from keras_cvx.datasets.csv import csv
+from keras_cvx.datasets.masks import masks
+from keras_cvx.datasets.voc import voc
+from keras_cvx.datasets.yolo import yolo
+from keras_cvx.datasets.yolo_files import splits_of
+
+FORMATS = ("coco", "csv", "masks", "voc", "yolo")
+
+
+def read_parts(path, *, images=None, kind=None, on_error="raise"):
+    """All parts of the data set at a path, by a guess at its format.
+
+    Args:
+        path: A JSON file (COCO), a `data.yaml` (YOLO), a CSV file; or a folder with `Annotations`
+            or XML files (Pascal VOC), with `images` and `labels` (YOLO), or with `images` and
+            `masks`.
+        images: Folder of the images; by default the one that the file lies in.
+        kind: One of `FORMATS`, in place of the guess.
+        on_error: As the readers take it.
+
+    Returns:
+        Dict of `Dataset`s by the names of their parts.
+
+    Raises:
+        DatasetError: As the readers raise it.
+        ValueError: If no format is to be seen.
+    """
+    path = Path(path)
+    kind = kind or _guess(path)
+    beside = path.parent if images is None else images
+    if kind == "coco":
+        return {path.name: coco(path, beside, on_error=on_error)}
+    if kind == "csv":
+        return {path.name: csv(path, beside, on_error=on_error)}
+    if kind == "masks":
+        return {path.name: masks(path / "images", path / "masks", on_error=on_error)}
+    if kind == "voc":
+        return {path.name: voc(path, on_error=on_error)}
+    return {
+        f"{path.name}, {split}": yolo(path, split=split, on_error=on_error)
+        for split in splits_of(path)
+    }
+
+
+def _guess(path):
+    by_suffix = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".csv": "csv", ".tsv": "csv"}
+    if path.is_file() and path.suffix.lower() in by_suffix:
+        return by_suffix[path.suffix.lower()]
+    if path.is_dir():
+        if (path / "Annotations").is_dir() or next(path.glob("*.xml"), None):
+            return "voc"
+        for folder, kind in (("labels", "yolo"), ("masks", "masks")):
+            if (path / "images").is_dir() and (path / folder).is_dir():
+                return kind
+    raise ValueError(
+        f"{str(path)!r} must be a COCO JSON file, a data.yaml, a CSV file, or a folder of Pascal "
+        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: none of "
+        "these. Tell which with `--format`."
+    )
