@@ -1,6 +1,7 @@
 """Readers of datasets and scenes that are made on the spot, as NumPy records."""
 
 from keras_cvx.datasets.coco import coco
+from keras_cvx.datasets.csv import csv
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.digit_scenes import DIGIT_NAMES, digit_scenes
 from keras_cvx.datasets.faults import DatasetError
@@ -17,6 +18,7 @@ __all__ = [
     "DatasetError",
     "Record",
     "coco",
+    "csv",
     "digit_scenes",
     "masks",
     "polygon_mask",
