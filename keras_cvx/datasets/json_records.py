@@ -85,8 +85,8 @@ class _Text:
                 if self._read(len(self._text) - self._place):
                     continue
                 raise ValueError(f"{error.msg}, at character {self._before + error.pos}") from None
-            # So may a number be.
-            if end < len(self._text) or not self._read(_BLOCK):
+            # So may a number be, before its fraction or its exponent.
+            if len(self._text) - end > len("e+") or not self._read(_BLOCK):
                 self._place = end
                 return value
 
