@@ -12,6 +12,8 @@ from pycocotools.coco import COCO
 
 from keras_cvx.datasets import DatasetError, coco, polygon_mask, run_length_mask
 
+pytestmark = pytest.mark.host
+
 HEIGHT, WIDTH = 8, 10
 SIZE = (HEIGHT, WIDTH)
 CATEGORIES = [{"id": 44, "name": "bottle"}, {"id": 3, "name": "car"}, {"id": 90, "name": "brush"}]

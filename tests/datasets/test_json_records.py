@@ -8,6 +8,8 @@ from keras_cvx.datasets import DatasetError
 from keras_cvx.datasets import json_records as module
 from keras_cvx.datasets.json_records import json_records
 
+pytestmark = pytest.mark.host
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),

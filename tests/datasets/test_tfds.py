@@ -5,6 +5,8 @@ import pytest
 
 from keras_cvx.datasets import DatasetError, tfds
 
+pytestmark = pytest.mark.host
+
 library = pytest.importorskip("tensorflow_datasets")
 
 NAMES = ["cat", "dog", "cow"]
