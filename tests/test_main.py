@@ -123,7 +123,7 @@ def coco_folder(tmp_path):
     """Function of boxes: a folder of two images and their COCO file, which it returns."""
 
     def make(*boxes, name="instances.json", names=("a.png", "b.png")):
-        for place, image in enumerate(names):
+        for image in names:
             if not (tmp_path / image).exists():
                 pixels = np.full((30, 40, 3), 40 * len(list(tmp_path.iterdir())), "uint8")
                 Image.fromarray(pixels).save(tmp_path / image)
