@@ -28,7 +28,7 @@ ALLOWED = {
     "models": {"ops", "plugins", "codings", "layers", "losses", "metrics", "backbones", "geometry"},
     **dict.fromkeys(["datasets", "visualization"], frozenset({"ops", "geometry"})),
     "testing": {"ops", "plugins"},
-    "__main__": {"plugins"},
+    "__main__": {"plugins", "datasets", "layers", "visualization"},
 }
 # What may be imported when the package is; all else waits until a function needs it.
 STANDARD_AND_REQUIRED = {"keras", "numpy", "keras_cvx"}

@@ -8,6 +8,8 @@ from keras_cvx.datasets import Dataset, DatasetError, coco
 from keras_cvx.datasets.annotations import Annotations, grouped
 from keras_cvx.datasets.orientation import ORIENTATIONS
 
+pytestmark = pytest.mark.host
+
 WIDTH, HEIGHT = 24, 16
 BOX = (4, 2, 12, 5)  # of stored pixels: x0, y0, width and height
 
