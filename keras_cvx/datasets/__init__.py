@@ -7,6 +7,7 @@ from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.rasterizing import polygon_mask, run_length_mask
 from keras_cvx.datasets.record import Record
+from keras_cvx.datasets.write_coco import write_coco, write_coco_detections
 
 __all__ = [
     "DIGIT_NAMES",
@@ -18,4 +19,6 @@ __all__ = [
     "masks",
     "polygon_mask",
     "run_length_mask",
+    "write_coco",
+    "write_coco_detections",
 ]
