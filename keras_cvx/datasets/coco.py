@@ -11,6 +11,7 @@ import numpy as np
 from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, told
+from keras_cvx.datasets.image_files import name_below
 from keras_cvx.datasets.json_records import json_records
 from keras_cvx.datasets.rasterizing import (
     checked_counts,
@@ -142,7 +143,7 @@ class _Head:
             return fault
         if record["id"] in self.places:
             return place.wrong("an id of its own", f"id={record['id']!r}, which comes twice")
-        name = relative_name(record["file_name"])
+        name = name_below(self._folder, record["file_name"])
         if name is None:
             return place.wrong(
                 f"a file in {str(self._folder)!r}", f"file_name={told(record['file_name'])}"
@@ -159,18 +160,6 @@ class _Head:
         self.files.append(name)
         self.sizes.append(size)
         return None
-
-
-def relative_name(name):
-    """A file's name below its folder, in the form of this system, or None if it leaves it.
-
-    Args:
-        name: String, written on whatever system.
-    """
-    name = name.replace("\\", "/")
-    parts = name.split("/")
-    inside = parts[-1] and parts[0] and ".." not in parts and ":" not in parts[0]
-    return name if inside and "\0" not in name else None
 
 
 def _size(record):

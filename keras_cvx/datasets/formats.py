@@ -6,7 +6,8 @@ from keras_cvx.datasets.coco import coco
 from keras_cvx.datasets.csv import csv
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.voc import voc
-from keras_cvx.datasets.yolo import splits_of, yolo
+from keras_cvx.datasets.yolo import yolo
+from keras_cvx.datasets.yolo_files import splits_of
 
 FORMATS = ("coco", "csv", "masks", "voc", "yolo")
 

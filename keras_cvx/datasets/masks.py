@@ -8,15 +8,11 @@ from pathlib import Path
 from keras_cvx.datasets.annotations import FRAMES, Annotations
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import Faults, listed
+from keras_cvx.datasets.image_files import SUFFIXES, image_names
 from keras_cvx.datasets.mask_files import fault_of, ids_of, opened_file, table_of
 from keras_cvx.datasets.orientation import upright_shape
 from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.pictures import orientation_of, upright_size
-
-_SUFFIXES = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
-    ".webp",
-)  # fmt: skip
 
 
 def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="raise"):
@@ -152,14 +148,10 @@ def _files_of(argument, folder):
             f"`{argument}` must be a folder or a list of paths. Received: {str(folder)!r}, which "
             f"is {'a file' if folder.exists() else 'not there'}"
         )
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    found = [folder / name for name in image_names(folder)]
     if not found:
         raise ValueError(
-            f"`{argument}` must be a folder with image files, {', '.join(_SUFFIXES)}. "
+            f"`{argument}` must be a folder with image files, {', '.join(SUFFIXES)}. "
             f"Received: {str(folder)!r}, which has none"
         )
     return found

@@ -262,7 +262,8 @@ class Record:
         """Of each object."""
         objects = self._all.objects
         for row in self._row_numbers:
-            counts = objects.regions.counts_within(row, size, relative=objects.relative)
+            with self._reading():
+                counts = objects.regions.counts_within(row, size, relative=objects.relative)
             if counts is None:
                 raise DatasetError(
                     f"{self._place}: every object must have an outline or run-lengths for a mask. "

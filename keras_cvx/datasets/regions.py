@@ -5,7 +5,7 @@ from array import array
 
 import numpy as np
 
-from keras_cvx.datasets.rasterizing import counts_of
+from keras_cvx.datasets.rasterizing import checked_polygons, counts_of
 
 _STEPS = 100  # of a pixel
 _BLOCK = 2**18  # coordinates that are kept as they came
@@ -86,12 +86,18 @@ class Regions:
 
         Returns:
             uint32 array; None if the object has no region.
+
+        Raises:
+            ValueError: If outlines of fractions are too long to be drawn, which only the size of
+                the image tells.
         """
         polygons = self.polygons(index)
         if not polygons:
             return self.run_lengths(index)
-        scale = size[::-1] if relative else 1
-        return counts_of([polygon * scale for polygon in polygons], size)
+        if relative:
+            scaled = [(polygon * size[::-1]).ravel() for polygon in polygons]
+            polygons = checked_polygons(scaled, size)
+        return counts_of(polygons, size)
 
 
 class RegionsBuilder:

@@ -4,7 +4,7 @@ from keras_cvx.ops._arrays import namespace
 from keras_cvx.ops.arguments import check_boxes
 
 # From the four numbers of a format to corners, and from corners to the four numbers.
-_CORNERS = {
+CORNERS = {
     "xyxy": lambda x0, y0, x1, y1: (x0, y0, x1, y1),
     "yxyx": lambda y0, x0, y1, x1: (x0, y0, x1, y1),
     "xywh": lambda x, y, w, h: (x, y, x + w, y + h),
@@ -19,7 +19,7 @@ _NUMBERS = {
     "center_yxhw": lambda x0, y0, x1, y1: ((y0 + y1) / 2, (x0 + x1) / 2, y1 - y0, x1 - x0),
 }
 # As Keras has them: all but the last in a relative form too.
-FORMATS = (*_CORNERS, *(f"rel_{name}" for name in _CORNERS if name != "center_yxhw"))
+FORMATS = (*CORNERS, *(f"rel_{name}" for name in CORNERS if name != "center_yxhw"))
 
 
 def area(boxes):
@@ -143,7 +143,7 @@ def convert(boxes, source, target, *, height=None, width=None, dtype="float32"):
     check_boxes(boxes, "boxes")
     if check_format(source) == check_format(target):
         return boxes
-    corners = list(_CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4))))
+    corners = list(CORNERS[source.removeprefix("rel_")](*(boxes[..., i] for i in range(4))))
     relative = source.startswith("rel_"), target.startswith("rel_")
     # Within the relative frame the arithmetic is that of the absolute one; no size is needed.
     if relative[0] != relative[1]:

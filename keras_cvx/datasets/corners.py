@@ -1,0 +1,78 @@
+"""The four numbers of a box in a file, as its corners."""
+
+from keras_cvx.datasets.faults import told
+from keras_cvx.ops.boxes import CORNERS
+
+# Ultralytics' tolerance: fractions are written with few digits.
+_SLACK = 0.01
+_LARGEST = 2**31  # pixels; no image has as many in a row
+_RANGES = {False: (-_LARGEST, _LARGEST), True: (-_SLACK, 1 + _SLACK)}
+
+
+def corners(values, bounding_box_format):
+    """The corners of a box, in the unit that it is told in.
+
+    Args:
+        values: Sequence of strings, bytes or numbers, in the order of the format.
+        bounding_box_format: One of `keras_cvx.ops.FORMATS`.
+
+    Returns:
+        Tuple of floats `x0, y0, x1, y1`, finite, the last two at least as large as the first.
+
+    Raises:
+        ValueError: If they make no such box, or one of fractions is not from 0 to 1.
+
+    Example:
+        >>> corners(["1", "2", "3", "4"], "xywh")
+        (1.0, 2.0, 4.0, 6.0)
+    """
+    relative = bounding_box_format.startswith("rel_")
+    low, high = _RANGES[relative]
+    numbers = finite_numbers(values, low, high)
+    if numbers is not None and len(numbers) == 4:
+        box = CORNERS[bounding_box_format.removeprefix("rel_")](*numbers)
+        if box[0] <= box[2] and box[1] <= box[3]:
+            return box
+    unit = "fractions from 0 to 1" if relative else "numbers of pixels"
+    raise ValueError(
+        f"a box must be {bounding_box_format}, four {unit}, its far corner not before the near "
+        f"one. Received: {_shown(values)}"
+    )
+
+
+def fractions(values):
+    """Fractions of an image's width and height.
+
+    Args:
+        values: Sequence of strings or bytes.
+
+    Returns:
+        List of floats from 0 to 1, or out of this by one in a hundred.
+
+    Raises:
+        ValueError: If one is none.
+    """
+    numbers = finite_numbers(values, *_RANGES[True])
+    if numbers is None:
+        raise ValueError(f"points must be fractions from 0 to 1. Received: {_shown(values)}")
+    return numbers
+
+
+def finite_numbers(values, low, high):
+    """Strings, bytes or numbers as floats; None unless all of them are from `low` to `high`.
+
+    Args:
+        values: Sequence.
+        low: Number.
+        high: Number.
+    """
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return None
+    # Of NaN, false.
+    return numbers if all(low <= number <= high for number in numbers) else None
+
+
+def _shown(values):
+    return told([x.decode("ascii", "replace") if isinstance(x, bytes) else x for x in values])
