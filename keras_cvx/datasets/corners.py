@@ -9,12 +9,13 @@ _LARGEST = 2**31  # pixels; no image has as many in a row
 _RANGES = {False: (-_LARGEST, _LARGEST), True: (-_SLACK, 1 + _SLACK)}
 
 
-def corners(values, bounding_box_format):
+def corners(values, bounding_box_format, *, inclusive=False):
     """The corners of a box, in the unit that it is told in.
 
     Args:
         values: Sequence of strings, bytes or numbers, in the order of the format.
         bounding_box_format: One of `keras_cvx.ops.FORMATS`.
+        inclusive: Whether the corners are pixels, counted from 1, the last ones included.
 
     Returns:
         Tuple of floats `x0, y0, x1, y1`, finite, the last two at least as large as the first.
@@ -31,6 +32,8 @@ def corners(values, bounding_box_format):
     numbers = finite_numbers(values, low, high)
     if numbers is not None and len(numbers) == 4:
         box = CORNERS[bounding_box_format.removeprefix("rel_")](*numbers)
+        if inclusive:
+            box = box[0] - 1, box[1] - 1, *box[2:]
         if box[0] <= box[2] and box[1] <= box[3]:
             return box
     unit = "fractions from 0 to 1" if relative else "numbers of pixels"

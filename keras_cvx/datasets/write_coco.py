@@ -13,7 +13,7 @@ from keras_cvx.datasets.written_files import check_data, checked_boxes, new_file
 
 
 def write_coco(data, path):
-    """Writes a data set as a JSON file in the format of COCO; its images stay where they are.
+    r"""Writes a data set as a JSON file in the format of COCO; its images stay where they are.
 
     Everything is told in pixels of the upright image, whose height and width stand in the file:
     boxes and run-lengths of images that are stored turned are turned with them, fractions are
@@ -35,9 +35,22 @@ def write_coco(data, path):
         ValueError: If an argument is none of the above, or there is a file.
 
     Example:
-        >>> data = voc("VOCdevkit/VOC2012", split="val")  # doctest: +SKIP
-        >>> write_coco(data, "voc_val.json")  # doctest: +SKIP
-        >>> data = coco("voc_val.json", images="VOCdevkit/VOC2012/JPEGImages")  # doctest: +SKIP
+        Of a data set in the format of YOLO:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from keras_cvx.datasets import coco, yolo
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "train" / "images").mkdir(parents=True)
+        >>> (folder / "train" / "labels").mkdir()
+        >>> Image.new("RGB", (8, 4)).save(folder / "train" / "images" / "street.png")
+        >>> _ = (folder / "train" / "labels" / "street.txt").write_text("1 0.5 0.5 0.25 1")
+        >>> _ = (folder / "classes.txt").write_text("car\nbus")
+        >>> write_coco(yolo(folder), folder / "train.json")
+        >>> data = coco(folder / "train.json", images=folder)
+        >>> data.class_names, data[0].labels.tolist(), data[0].boxes.tolist()
+        (('car', 'bus'), [1], [[3.0, 0.0, 5.0, 4.0]])
     """
     check_data(data=data)
     name_of = _file_names(data.annotations.images)

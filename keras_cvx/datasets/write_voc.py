@@ -1,6 +1,7 @@
 """Data sets and detections as files in the layout of Pascal VOC."""
 
 import re
+import warnings
 from xml.etree import ElementTree
 
 from keras_cvx.datasets.detections import detections_by_image
@@ -11,7 +12,7 @@ from keras_cvx.datasets.written_files import (
     check_names,
     check_new,
     checked_boxes,
-    image_names,
+    flat_names,
     open_folder,
     save_image,
     stem,
@@ -27,8 +28,9 @@ def write_voc(data, folder, *, split="train"):
     Corners are those of pixels of the upright image, counted from 1, the last ones included, as the
     development kit has them: a box from 0 to 10 is told from 1 to 10. Fractions of pixels are
     written as decimals, where other tools may want integers. Crowds and what is `ignored` become
-    difficult; outlines, run-lengths and masks are not written. Images keep their names and bytes,
-    whatever their format; images without file become PNG.
+    difficult. Objects without area are left out, and a warning says how many they were; outlines,
+    run-lengths and masks are not written. Images keep their names and bytes, whatever their format;
+    images without file become PNG.
 
     Args:
         data: `Dataset`.
@@ -46,7 +48,7 @@ def write_voc(data, folder, *, split="train"):
         >>> train, val = coco("annotations.json", images="photos").split(0.8)  # doctest: +SKIP
         >>> write_voc(train, "photos_voc", split="train")  # doctest: +SKIP
         >>> write_voc(val, "photos_voc", split="val")  # doctest: +SKIP
-        >>> train = voc("photos_voc", split="train", class_names=train.class_names)  # doctest: +SKIP
+        >>> again = voc("photos_voc", class_names=train.class_names)  # doctest: +SKIP
 
     Reference:
         Everingham et al., "The Pascal Visual Object Classes (VOC) challenge", 2010, and the
@@ -55,7 +57,7 @@ def write_voc(data, folder, *, split="train"):
     check_data(data=data)
     _check_file_names("A split", [split])
     check_class_names(data.class_names)
-    names = image_names(data)
+    names = flat_names(data)
     _check_file_names("An image", names)
     folder = open_folder(folder)
     annotations, images = folder / "Annotations", folder / "JPEGImages"
@@ -64,12 +66,21 @@ def write_voc(data, folder, *, split="train"):
     check_new([image_list, *documents, *(images / name for name in names)])
     for path in (annotations, images, image_list.parent):
         path.mkdir(parents=True, exist_ok=True)
+    left_out = 0
     for record, name, document in zip(data, names, documents, strict=True):
-        tree = ElementTree.ElementTree(_annotation(record, name, folder.name, data.class_names))
+        root, flat = _annotation(record, name, folder.name, data.class_names)
+        left_out += flat
+        tree = ElementTree.ElementTree(root)
         ElementTree.indent(tree)
         save_image(record, images / name)
         tree.write(document, "utf-8")
     image_list.write_text("".join(f"{stem(name)}\n" for name in names), "utf-8")
+    if left_out:
+        warnings.warn(
+            "Left out, as a box of Pascal VOC has its last pixels in it: "
+            f"{left_out} objects without area.",
+            stacklevel=2,
+        )
 
 
 def write_voc_detections(detections, data, folder, *, split="test", bounding_box_format="xyxy"):
@@ -103,7 +114,7 @@ def write_voc_detections(detections, data, folder, *, split="test", bounding_box
     check_class_names(data.class_names)
     _check_file_names("A split", [split])
     _check_file_names("A class", data.class_names)
-    names = [stem(name) for name in image_names(data)]
+    names = [stem(name) for name in flat_names(data)]
     _check_file_names("An image", names)
     spaced = [name for name in names if len(name.split()) > 1]
     if spaced:
@@ -124,22 +135,27 @@ def write_voc_detections(detections, data, folder, *, split="test", bounding_box
 
 
 def _annotation(record, name, folder_name, class_names):
-    """The outermost element of an image's XML file."""
+    """The outermost element of an image's XML file, and how many objects are left out of it."""
     height, width = record.size
     root = ElementTree.Element("annotation")
     _add(root, folder=folder_name, filename=name)
     _add(_add(root, size=None), width=width, height=height, depth=3)
     _add(root, segmented=0)
     difficult = (record.is_crowd | record.ignored).astype(int)
-    columns = zip(checked_boxes(record).tolist(), record.labels, difficult, strict=True)
-    for box, label, flag in columns:
+    boxes, left_out = checked_boxes(record), 0
+    for box, label, flag in zip(boxes.tolist(), record.labels, difficult, strict=True):
+        x0, y0, x1, y1 = _from_one(box)
+        # As they are read: what is thinner than the last digit of the number is no more.
+        if not (x0 - 1 < x1 and y0 - 1 < y1):
+            left_out += 1
+            continue
         element = _add(root, object=None)
         # What is not known is told all the same: readers want these elements.
         _add(element, name=class_names[label], pose="Unspecified", truncated=0, difficult=flag)
-        corners = map(_decimal, _from_one(box))
-        names = ("xmin", "ymin", "xmax", "ymax")
-        _add(_add(element, bndbox=None), **dict(zip(names, corners, strict=True)))
-    return root
+        corners = {"xmin": x0, "ymin": y0, "xmax": x1, "ymax": y1}
+        texts = {key: _decimal(corner) for key, corner in corners.items()}
+        _add(_add(element, bndbox=None), **texts)
+    return root, left_out
 
 
 def _add(parent, **texts):

@@ -13,7 +13,7 @@ from keras_cvx.datasets.written_files import (
     check_class_names,
     check_data,
     checked_boxes,
-    image_names,
+    flat_names,
     new_folder,
     save_image,
     stem,
@@ -110,7 +110,7 @@ def write_yolo_detections(detections, data, folder, *, bounding_box_format="xyxy
         >>> write_yolo_detections(found, data, "predicted/labels")  # doctest: +SKIP
     """
     check_data(data=data)
-    names = image_names(data)
+    names = flat_names(data)
     # All are looked at before the first is written.
     found = list(detections_by_image(detections, data, bounding_box_format))
     folder = new_folder(folder)
@@ -142,7 +142,7 @@ def _checked_parts(parts):
 
 
 def _image_names(data):
-    names = image_names(data)
+    names = flat_names(data)
     others = [repr(name) for name in names if not is_image_name(name)]
     if others:
         raise ValueError(
@@ -213,6 +213,6 @@ def _description(parts, class_names):
         raise ImportError(
             "Writing data.yaml needs PyYAML. Install it with `pip install keras-cvx[datasets]`."
         ) from error
-    content = {split: f"images/{split}" for split in SPLITS if split in parts}
-    content["names"] = dict(enumerate(class_names))
+    splits = {split: f"images/{split}" for split in SPLITS if split in parts}
+    content = {**splits, "names": dict(enumerate(class_names))}
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)

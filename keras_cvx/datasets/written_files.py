@@ -10,10 +10,10 @@ import numpy as np
 
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, listed, told
+from keras_cvx.datasets.image_files import is_image_name
 
 # What XML 1.0 and UTF-8 cannot hold, and what ends a line.
 _UNWRITABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SUFFIX = re.compile(r"\.(bmp|gif|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 
 
 def check_data(**arguments):
@@ -126,7 +126,7 @@ def whole_file(path):
         part.unlink(missing_ok=True)
 
 
-def image_names(data):
+def flat_names(data):
     """The names that the images of a data set have in one folder, each with another stem.
 
     Args:
@@ -166,7 +166,7 @@ def _image_name(record):
         return record.path.name
     # Ids are file names too, or paths.
     name = re.split(r"[/\\]", str(record.image_id))[-1]
-    return f"{_SUFFIX.sub('', name)}.png"
+    return f"{stem(name) if is_image_name(name) else name}.png"
 
 
 def save_image(record, path):

@@ -15,7 +15,6 @@ from keras_cvx.datasets import (
     Dataset,
     DatasetError,
     coco,
-    masks,
     write_coco,
     write_coco_detections,
 )
@@ -84,11 +83,16 @@ def test_what_stands_in_the_file(street, tmp_path):
         "segmentation": [],
     }
     assert [one["id"] for one in content["annotations"]] == [2, 4, 9]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a b.png", "a.json", "leer.png", "ü"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a b.png",
+        "a.json",
+        "leer.png",
+        "ü",
+    ]
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_what_is_written_is_read(random_data, capsys, drawn):
@@ -117,7 +121,7 @@ def test_what_is_written_is_read(random_data, capsys, drawn):
                     np.testing.assert_array_equal(reference.annToMask(one), mask)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 14), st.floats(0, 9)), min_size=3, max_size=6),
     st.sampled_from(ORIENTATIONS),
@@ -187,11 +191,11 @@ def test_wrong_arguments(street, tmp_path):
         write_coco([], path)
     with pytest.raises(ValueError, match=r"`path` must be a path. Received: 3"):
         write_coco(street, 3)
-    with pytest.raises(ValueError, match=r"`data` must have each image once. Received: 4 images, o"):
+    with pytest.raises(ValueError, match=r"`data` must have each image once. Received: 4 im"):
         write_coco(street[[0, 1, 2, 1]], path)
-    grey = masks([tmp_path / "leer.png"], [tmp_path / "leer.png"], on_error="skip")
+    alone = Annotations("m", street.annotations.images, CLASSES, masks=[np.zeros((10, 20))] * 3)
     with pytest.raises(ValueError, match=r"`data` must have objects. .*masks alone"):
-        write_coco(grey, path)
+        write_coco(Dataset(alone), path)
     arrays = Annotations("a", [np.zeros((2, 2, 3), "uint8")], CLASSES, grouped([], 1, NONE))
     with pytest.raises(ValueError, match=r"images that are files.*`write_voc` or `write_yolo`"):
         write_coco(Dataset(arrays), path)
@@ -205,7 +209,10 @@ NONE: dict = {"boxes": [], "labels": []}
     ("changed", "message"),
     [
         ({"boxes": [[0, 0, 1, np.nan]]}, r"a b\.png'.*boxes must be finite.*1.0, nan\]"),
-        ({"boxes": [[3, 0, 1, 5]]}, r"boxes must be finite, their far corner not before .*\[3.0, 0"),
+        (
+            {"boxes": [[3, 0, 1, 5]]},
+            r"boxes must be finite, their far corner not be.*\[3.0, 0",
+        ),
         ({"areas": [np.inf]}, r"areas must be finite. Received: \[inf\]"),
     ],
 )
@@ -240,10 +247,12 @@ def test_perfect_detections_score_1(street, tmp_path, capsys):
     assert content_of(tmp_path / "found.json")[0] == {
         "image_id": 30, "category_id": 44, "bbox": [1, 2, 7, 7], "score": 0.5,
     }  # fmt: skip
-    assert scores(tmp_path / "truth.json", tmp_path / "found.json", capsys)[0] == 1
+    precision, *_ = scores(tmp_path / "truth.json", tmp_path / "found.json", capsys)
+    assert precision == pytest.approx(1, abs=1e-12)
     moved = {**PERFECT, "labels": [[1, 0], [], [1]]}
     write_coco_detections(moved, street, tmp_path / "moved.json")
-    assert 0 < scores(tmp_path / "truth.json", tmp_path / "moved.json", capsys)[0] < 1
+    precision, *_ = scores(tmp_path / "truth.json", tmp_path / "moved.json", capsys)
+    assert 0 < precision < 0.9
 
 
 @pytest.mark.parametrize("kind", ["numpy", "backend"])
@@ -282,7 +291,11 @@ def test_formats_of_boxes(street, tmp_path, bounding_box_format, box):
 
 
 def test_no_detections(street, tmp_path):
-    nothing = {"boxes": np.zeros((3, 0, 4)), "confidence": np.zeros((3, 0)), "labels": np.zeros((3, 0))}
+    nothing = {
+        "boxes": np.zeros((3, 0, 4)),
+        "confidence": np.zeros((3, 0)),
+        "labels": np.zeros((3, 0)),
+    }
     write_coco_detections(nothing, street, tmp_path / "a.json")
     write_coco_detections({key: [] for key in PERFECT}, street[:0], tmp_path / "b.json")
     assert content_of(tmp_path / "a.json") == content_of(tmp_path / "b.json") == []
@@ -296,7 +309,10 @@ ONE = {"boxes": [[[1, 2, 8, 9]]], "confidence": [[0.5]], "labels": [[1]]}
     [
         ({"boxes": [[[1, 2, 8, np.nan]]]}, r"boxes that are finite.*8.0, nan\] in image 0"),
         ({"boxes": [[[9, 2, 8, 9]]]}, r"far corner not before the near one. Rec.*\[9.0, 2.0, 8"),
-        ({"boxes": [[[9, 2, 8]]]}, r"`detections\['boxes'\]` must be \('rows', 4\).*shape \(1, 3\)"),
+        (
+            {"boxes": [[[9, 2, 8]]]},
+            r"`detections\['boxes'\]` must be \('rows', 4\).*shape \(1, 3",
+        ),
         ({"boxes": [[[1, 2, 8, 9]] * 2]}, r"one row of each key.* in image 0 2, 1 and 1 rows"),
         ({"confidence": [[np.inf]]}, r"confidences that are finite. Received: inf in image 0"),
         ({"labels": [[3]]}, r"labels that are integers below 3.*Received: 3.0 in image 0"),
@@ -313,7 +329,7 @@ def test_wrong_detections(street, tmp_path, changed, message):
 
 @pytest.mark.parametrize("wrong", [[ONE], {"boxes": [], "labels": []}])
 def test_what_are_no_detections(street, tmp_path, wrong):
-    with pytest.raises(ValueError, match=r"`detections` must be a dict with the keys \('boxes', 'co"):
+    with pytest.raises(ValueError, match=r"`detections` must be a dict with the keys \('boxes'"):
         write_coco_detections(wrong, street[:1], tmp_path / "a.json")
     with pytest.raises(ValueError, match=r"`bounding_box_format` must be one of"):
         write_coco_detections(ONE, street[:1], tmp_path / "a.json", bounding_box_format="corners")
