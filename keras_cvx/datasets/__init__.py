@@ -1,6 +1,7 @@
 """Data sets: readers and writers of files, and scenes made on the spot, as NumPy records."""
 
 from keras_cvx.datasets.coco import coco
+from keras_cvx.datasets.csv import csv
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.digit_scenes import DIGIT_NAMES, digit_scenes
 from keras_cvx.datasets.faults import DatasetError
@@ -20,6 +21,7 @@ __all__ = [
     "DatasetError",
     "Record",
     "coco",
+    "csv",
     "digit_scenes",
     "masks",
     "polygon_mask",

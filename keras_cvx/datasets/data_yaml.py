@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_cvx.datasets.faults import DatasetError, told
 
 _SPLITS = ("train", "val", "valid", "validation", "minival", "test")
+_DEEPEST = 20
 MOST_CLASSES = 10_000  # where they have numbers alone, so that a wrong one is not a million names
 
 
@@ -38,11 +39,10 @@ class DataYAML:
             List of absolute paths, strings; those of lists end with `.txt`.
 
         Raises:
-            ValueError: If there is no such split.
-            DatasetError: If a path is not there.
+            DatasetError: If there is no such split, or a path of it is not there.
         """
         if not isinstance(split, str) or split not in self.splits:
-            raise ValueError(
+            raise DatasetError(
                 f"`split` must be one that {str(self.path)!r} has: "
                 f"{', '.join(self.splits) or 'none'}. Received: split={split!r}"
             )
@@ -92,16 +92,18 @@ def _settings(path):
         ) from error
     try:
         content = path.read_bytes()
-        # What refers to itself grows without end.
-        if any(
-            isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)
-        ):
-            raise ValueError("it has an alias")
+        depth = 0
+        for event in yaml.parse(content, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            # What refers to itself grows without end, and PyYAML's time with the square of depth.
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+                raise ValueError(f"an alias, or more than {_DEEPEST} levels")
         settings = yaml.safe_load(content)
-    # Its constructors raise whatever they come across, and brackets in brackets a RecursionError.
+    # Its constructors of dates and numbers raise whatever they come across.
     except Exception as error:
         raise DatasetError(
-            f"{str(path)!r} must be YAML without aliases. It cannot be read: {error}"
+            f"{str(path)!r} must be plain YAML, without aliases. It cannot be read: {error}"
         ) from error
     if not isinstance(settings, dict):
         raise DatasetError(

@@ -9,12 +9,12 @@ import numpy as np
 
 from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
 from keras_cvx.datasets.class_names import Classes
-from keras_cvx.datasets.corners import corners, finite_numbers
+from keras_cvx.datasets.corners import corners
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, listed, told
 from keras_cvx.datasets.image_files import ImageFolder, name_below
 from keras_cvx.datasets.mask_files import ids_of
-from keras_cvx.datasets.rasterizing import checked_size
+from keras_cvx.datasets.told_sizes import size_of
 from keras_cvx.datasets.xml_files import xml_root
 from keras_cvx.ops.arguments import check_choice
 
@@ -265,13 +265,7 @@ def _size(root):
     size = root.find("size")
     if size is None:
         return 0, 0
-    texts = [_text(size, tag) for tag in ("height", "width")]
-    numbers = finite_numbers([text or 0 for text in texts], 0, 2**31)
-    if numbers is None or not all(number.is_integer() for number in numbers):
-        raise ValueError(
-            f"`height` and `width` must be integers of at least 0. Received: {told(texts)}"
-        )
-    return checked_size([int(number) for number in numbers]) if all(numbers) else (0, 0)
+    return size_of([_text(size, tag) for tag in ("height", "width")])
 
 
 def _box(element):

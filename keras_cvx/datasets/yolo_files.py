@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from keras_cvx.datasets.data_yaml import DataYAML, data_yaml
-from keras_cvx.datasets.faults import DatasetError, told
+from keras_cvx.datasets.faults import DatasetError, listed, told
 from keras_cvx.datasets.image_files import is_image_name, name_below
 
 
@@ -38,8 +38,9 @@ def yolo_files(data, split, faults):
         `YOLOFiles`.
 
     Raises:
-        DatasetError: If the `data.yaml` cannot be read, or what it names is not there.
-        ValueError: If `data` is no path of a file or folder, or has no such split.
+        DatasetError: If the `data.yaml` cannot be read, there is no such split, or what it names is
+            not there.
+        ValueError: If `data` is no path of a file or folder.
         ImportError: If PyYAML is missing.
     """
     settings = _settings(data)
@@ -149,14 +150,16 @@ def _images(places, root, faults):
     """The paths of the images in folders and lists."""
     images: dict[str, None] = {}
     for place in places:
-        listed = place.endswith(".txt")
-        for where, image in _in_list(place, root, faults) if listed else _in_folder(place):
+        is_list = place.endswith(".txt")
+        for where, image in _in_list(place, root, faults) if is_list else _in_folder(place):
             if image in images:
                 faults.add(f"{where}: an image must be told once. Received: {image!r} once more")
             else:
                 images[image] = None
     if not images and not faults.messages:
-        raise DatasetError(f"{told(places)} must have images. Received: none")
+        raise DatasetError(
+            f"Folders and lists of a split must have images. Received: {listed(places)}"
+        )
     return list(images)
 
 
