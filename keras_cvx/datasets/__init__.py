@@ -1,4 +1,4 @@
-"""Readers of datasets and scenes that are made on the spot, as NumPy records."""
+"""Data sets: readers and writers of files, and scenes made on the spot, as NumPy records."""
 
 from keras_cvx.datasets.coco import coco
 from keras_cvx.datasets.csv import csv
@@ -10,6 +10,9 @@ from keras_cvx.datasets.rasterizing import polygon_mask, run_length_mask
 from keras_cvx.datasets.record import Record
 from keras_cvx.datasets.tfds import tfds
 from keras_cvx.datasets.voc import voc
+from keras_cvx.datasets.write_coco import write_coco, write_coco_detections
+from keras_cvx.datasets.write_voc import write_voc, write_voc_detections
+from keras_cvx.datasets.write_yolo import write_yolo, write_yolo_detections
 from keras_cvx.datasets.yolo import yolo
 
 __all__ = [
@@ -25,5 +28,11 @@ __all__ = [
     "run_length_mask",
     "tfds",
     "voc",
+    "write_coco",
+    "write_coco_detections",
+    "write_voc",
+    "write_voc_detections",
+    "write_yolo",
+    "write_yolo_detections",
     "yolo",
 ]

@@ -28,7 +28,8 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
 
     Categories become labels from 0 on, in the order of their ids, which may have gaps. Objects have
     boxes, and perhaps outlines or run-lengths, from which masks are drawn when asked for, as
-    pycocotools draws them. An object without a box has that of its region.
+    pycocotools draws them. An object without a box has that of its region. One with `"ignore": 1`,
+    as other tools mark what is difficult, is `ignored`.
 
     The file is read as a stream: its size does not matter. All records are checked at once; images
     are read when asked for.
@@ -178,6 +179,7 @@ def _objects(path, head, category_ids, faults):
         "boxes": array("d"),
         "labels": array("i"),
         "is_crowd": array("b"),
+        "ignored": array("b"),
         "areas": array("d"),
         "ids": array("q"),
     }
@@ -201,6 +203,7 @@ def _objects(path, head, category_ids, faults):
         columns["boxes"].extend((x, y, x + width, y + height))
         columns["labels"].append(label)
         columns["is_crowd"].append(bool(record.get("iscrowd")))
+        columns["ignored"].append(bool(record.get("ignore")))
         columns["areas"].append(area)
         regions.add(polygons, counts)
     return grouped(rows, len(head.places), columns, regions)

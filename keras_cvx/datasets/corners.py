@@ -1,5 +1,7 @@
 """The four numbers of a box in a file, as its corners."""
 
+import operator
+
 from keras_cvx.datasets.faults import told
 from keras_cvx.ops.boxes import CORNERS
 
@@ -9,12 +11,14 @@ _LARGEST = 2**31  # pixels; no image has as many in a row
 _RANGES = {False: (-_LARGEST, _LARGEST), True: (-_SLACK, 1 + _SLACK)}
 
 
-def corners(values, bounding_box_format):
+def corners(values, bounding_box_format, *, inclusive=False):
     """The corners of a box, in the unit that it is told in.
 
     Args:
         values: Sequence of strings, bytes or numbers, in the order of the format.
         bounding_box_format: One of `keras_cvx.ops.FORMATS`.
+        inclusive: Whether the corners are pixels, counted from 1, the last ones included, so that
+            there is no box without area.
 
     Returns:
         Tuple of floats `x0, y0, x1, y1`, finite, the last two at least as large as the first.
@@ -31,7 +35,11 @@ def corners(values, bounding_box_format):
     numbers = finite_numbers(values, low, high)
     if numbers is not None and len(numbers) == 4:
         box = CORNERS[bounding_box_format.removeprefix("rel_")](*numbers)
-        if box[0] <= box[2] and box[1] <= box[3]:
+        before = operator.le
+        if inclusive:
+            # The far corner of a box thinner than a pixel is told before its near one.
+            box, before = (box[0] - 1, box[1] - 1, *box[2:]), operator.lt
+        if before(box[0], box[2]) and before(box[1], box[3]):
             return box
     unit = "fractions from 0 to 1" if relative else "numbers of pixels"
     raise ValueError(

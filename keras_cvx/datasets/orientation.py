@@ -52,6 +52,27 @@ def upright_boxes(boxes, size, orientation):
     return np.stack([x0, y0, x1, y1], axis=-1)
 
 
+def upright_points(points, size, orientation):
+    """Points of the stored image as points of the upright one.
+
+    Args:
+        points: Float array `(N, 2)`, x and y.
+        size: Height and width of the stored image in the points' unit; `(1, 1)` for fractions.
+        orientation: EXIF's, 1 to 8.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Example:
+        >>> upright_points(np.array([[1.0, 0.0]]), (2, 4), 6).tolist()
+        [[2.0, 1.0]]
+    """
+    swapped, columns, rows = _TURNS[orientation]
+    height, width = upright_shape(size, orientation)
+    x, y = points[:, [1, 0] if swapped else [0, 1]].T
+    return np.stack([width - x if columns else x, height - y if rows else y], axis=-1)
+
+
 def upright_pixels(pixels, orientation):
     """Pixels of the stored image as those of the upright one.
 

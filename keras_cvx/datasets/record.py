@@ -7,8 +7,13 @@ import numpy as np
 
 from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.mask_files import opened_file
-from keras_cvx.datasets.orientation import upright_boxes, upright_pixels, upright_shape
-from keras_cvx.datasets.rasterizing import filled, paint
+from keras_cvx.datasets.orientation import (
+    upright_boxes,
+    upright_pixels,
+    upright_points,
+    upright_shape,
+)
+from keras_cvx.datasets.rasterizing import counts_of_mask, filled, paint
 from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.pictures import orientation_of, picture, upright_size
 
@@ -33,6 +38,11 @@ class Record:
         is_crowd, ignored: Boolean `(N,)`: regions of many objects; objects for no training and no
             score.
         areas: float64 `(N,)` in pixels, of the objects; of their boxes where none is told.
+        outlines: List of N lists of float64 arrays `(points, 2)`, x and y in pixels, as annotated;
+            an empty list where an object has none. Where the annotations are turned, so are they:
+            drawn anew, pixels that they pass through may differ from those of `masks`.
+        run_lengths: List of N uint32 arrays, as `run_length_mask` takes them; None where an object
+            is annotated without.
         masks: Boolean `(N, H, W)`, the pixels of each object.
         mask: Integer `(H, W)`, the class of each pixel: from a file of masks, its ids; from the
             objects' regions, 0 where there is none, otherwise the label + 1. Where objects overlap,
@@ -120,14 +130,20 @@ class Record:
 
     @functools.cached_property
     def boxes(self):
+        return self.exact_boxes.astype("float32")
+
+    @functools.cached_property
+    def exact_boxes(self):
         objects = self._all.objects
         if objects is None:
-            return np.zeros((0, 4), "float32")
-        frame = (1, 1) if objects.relative else upright_shape(self.size, self._turn)
-        boxes = upright_boxes(objects.boxes[self._rows], frame, self._turn)
-        if objects.relative:
-            boxes = boxes * np.tile(self.size[::-1], 2)
-        return boxes.astype("float32")
+            return np.zeros((0, 4))
+        boxes = upright_boxes(objects.boxes[self._rows], self._frame, self._turn)
+        return boxes * np.tile(self.size[::-1], 2) if objects.relative else boxes
+
+    @property
+    def _frame(self):
+        """Height and width of the annotations' frame, in their unit."""
+        return (1, 1) if self._all.objects.relative else upright_shape(self.size, self._turn)
 
     @property
     def labels(self):
@@ -150,6 +166,28 @@ class Record:
     def _column(self, name, dtype):
         objects = self._all.objects
         return np.zeros(0, dtype) if objects is None else getattr(objects, name)[self._rows]
+
+    @functools.cached_property
+    def outlines(self):
+        return [
+            [self._upright_outline(outline) for outline in self._all.objects.regions.polygons(row)]
+            for row in self._row_numbers
+        ]
+
+    def _upright_outline(self, outline):
+        points = upright_points(outline, self._frame, self._turn)
+        return points * self.size[::-1] if self._all.objects.relative else points
+
+    @functools.cached_property
+    def run_lengths(self):
+        given = [self._all.objects.regions.run_lengths(row) for row in self._row_numbers]
+        size, turn = upright_shape(self.size, self._turn), self._turn
+        if turn == 1:
+            return given
+        return [
+            None if counts is None else counts_of_mask(upright_pixels(filled(counts, size), turn))
+            for counts in given
+        ]
 
     @functools.cached_property
     def masks(self):
@@ -196,10 +234,13 @@ class Record:
         """
         sample = {"images": self.image}
         for target in checked_targets(targets, self._all):
-            sample[target] = self.mask if target == "segmentation_masks" else self._learnable()
+            sample[target] = (
+                self.mask if target == "segmentation_masks" else self.learnable_objects()
+            )
         return sample
 
-    def _learnable(self):
+    def learnable_objects(self):
+        """The `bounding_boxes` of `sample`, for which no pixel is read."""
         boxes, labels = self.boxes, self.labels
         height, width = self.size
         inside = np.clip(boxes, 0, np.array([width, height, width, height], "float32"))
@@ -223,7 +264,7 @@ class Record:
     def _run_lengths(self, size):
         """Of each object."""
         objects = self._all.objects
-        for row in range(self._rows.start, self._rows.stop):
+        for row in self._row_numbers:
             with self._reading():
                 counts = objects.regions.counts_within(row, size, relative=objects.relative)
             if counts is None:
@@ -232,6 +273,11 @@ class Record:
                     f"Received: object {objects.ids[row]} with a box alone"
                 )
             yield counts
+
+    @property
+    def _row_numbers(self):
+        """Where its objects stand among all."""
+        return range(self._rows.start, self._rows.stop)
 
     @property
     def _place(self):

@@ -67,6 +67,10 @@ class Regions:
         counts = self.counts[self.count_offsets[place] : self.count_offsets[place + 1]]
         return counts if len(counts) else None
 
+    def outline_counts(self):
+        """How many outlines objects have: int64 array `(M,)`."""
+        return np.diff(self.object_offsets)[self.order]
+
     def known(self):
         """Which objects have a region: Boolean array `(M,)`."""
         known = (np.diff(self.object_offsets) > 0) | (np.diff(self.count_offsets) > 0)

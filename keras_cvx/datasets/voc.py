@@ -275,8 +275,7 @@ def _box(element):
     if child is None:
         raise ValueError("it must have a `bndbox`. Received: none")
     values = [_text(child, tag) for tag in ("xmin", "ymin", "xmax", "ymax")]
-    x0, y0, x1, y1 = corners(values, "xyxy")
-    return x0 - 1, y0 - 1, x1, y1
+    return corners(values, "xyxy", inclusive=True)
 
 
 def _flag(element, tag):
