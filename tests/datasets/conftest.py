@@ -161,8 +161,8 @@ def regions_of(draw, size, relative, turned, kinds):
     if kind == "none":
         return (), ()
     if kind == "counts":
-        pixels = draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
-        return (), counts_of_mask(np.reshape(pixels, size)).tolist()
+        random = np.random.default_rng(draw(st.integers(0, 2**32)))
+        return (), counts_of_mask(random.random(size) < 0.5).tolist()
     outlines = []
     for _ in range(1 if kind == "one" else 2):
         if turned:
@@ -171,7 +171,7 @@ def regions_of(draw, size, relative, turned, kinds):
             x1, y1 = draw(st.integers(x0 + 1, width)), draw(st.integers(y0 + 1, height))
             points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
         else:
-            point = st.tuples(st.floats(0, width), st.floats(0, height))
+            point = st.tuples(st.floats(-1, width + 1), st.floats(-1, height + 1))
             points = draw(st.lists(point, min_size=3, max_size=5))
         outlines.append((np.array(points) / ((width, height) if relative else 1)).ravel().tolist())
     return outlines, ()

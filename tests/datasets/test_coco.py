@@ -146,6 +146,13 @@ def test_crowds_are_behind_all_others(written, compressed, reverse):
     np.testing.assert_array_equal(mask, expected)
 
 
+def test_what_is_to_be_ignored(written):
+    regions = [annotation(SQUARE, ignore=flag, number=flag + 1) for flag in (0, 1)]
+    [record, _] = coco(*written([*regions, annotation(SQUARE, number=3)]))
+    assert record.ignored.tolist() == [False, True, False]
+    assert record.is_crowd.tolist() == [False] * 3
+
+
 @st.composite
 def annotations_of(draw):
     kind = draw(st.sampled_from(["polygons", "counts", "compressed"]))

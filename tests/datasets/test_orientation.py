@@ -6,6 +6,7 @@ from keras_cvx.datasets.orientation import (
     ORIENTATIONS,
     upright_boxes,
     upright_pixels,
+    upright_points,
     upright_shape,
 )
 
@@ -44,3 +45,12 @@ def test_boxes_move_with_their_pixels(orientation):
         upright = upright_pixels(stored, orientation).shape
         [relative] = upright_boxes(fractions, (1, 1), orientation)
         np.testing.assert_allclose(relative * np.tile(upright[::-1], 2), box, atol=1e-12)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_points_move_with_boxes(orientation):
+    corners = np.array([[1.0, 0.5, 4.0, 2.25]])
+    [box] = upright_boxes(corners, (5, 7), orientation)
+    points = upright_points(corners.reshape(2, 2), (5, 7), orientation)
+    assert [*points.min(0), *points.max(0)] == box.tolist()
+    assert upright_points(np.zeros((0, 2)), (5, 7), orientation).shape == (0, 2)

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from keras_cvx.datasets import polygon_mask, run_length_mask
+from keras_cvx.datasets.rasterizing import counts_of_mask
 
 pytestmark = pytest.mark.host
 
@@ -36,6 +37,14 @@ def counts_of(mask):
             inside = not inside
         counts[-1] += 1
     return counts
+
+
+@given(hnp.arrays(bool, st.tuples(sides, sides)))
+def test_counts_are_those_of_a_walk(mask):
+    counts = counts_of_mask(mask)
+    assert counts.tolist() == counts_of(mask)
+    assert counts.dtype == "uint32"
+    np.testing.assert_array_equal(run_length_mask(counts, mask.shape), mask)
 
 
 def drawn_by_pycocotools(polygons, size):

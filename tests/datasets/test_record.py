@@ -2,11 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from keras_cvx.datasets import Dataset, DatasetError, coco
-from keras_cvx.datasets.annotations import Annotations, grouped
+from keras_cvx.datasets import Dataset, DatasetError, coco, polygon_mask, run_length_mask
+from keras_cvx.datasets.annotations import Annotations, Paths, grouped
 from keras_cvx.datasets.orientation import ORIENTATIONS
+from keras_cvx.datasets.rasterizing import counts_of_mask
+from keras_cvx.datasets.regions import RegionsBuilder
 
 pytestmark = pytest.mark.host
 
@@ -59,6 +61,49 @@ def test_boxes_and_masks_of_the_stored_frame_turn_with_their_pixels(photograph, 
     np.testing.assert_array_equal(record.mask, bright.astype(int))
     np.testing.assert_array_equal(record.masks, bright[None])
     assert record.areas.tolist() == [BOX[2] * BOX[3]]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_outlines_turn_with_their_pixels(photograph, orientation):
+    record = photograph(orientation, frame="stored")
+    [[outline]] = record.outlines
+    expected = bright_box(record.image)
+    assert [*outline.min(0), *outline.max(0)] == expected
+    assert record.exact_boxes.tolist() == [expected]
+    assert record.run_lengths == [None]
+    np.testing.assert_array_equal(polygon_mask([outline.ravel()], record.size), record.masks[0])
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_run_lengths_turn_with_their_pixels(photograph, tmp_path, orientation):
+    photograph(orientation)
+    stored = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.3
+    builder = RegionsBuilder()
+    builder.add(counts=counts_of_mask(stored).tolist())
+    builder.add()
+    columns = {"boxes": [[0, 0, 1, 1]] * 2, "labels": [0, 0]}
+    objects = grouped([0, 0], 1, columns, builder)
+    images = Paths(tmp_path, ["a.png"])
+    record = Dataset(Annotations("one", images, ("a",), objects, frame="stored"))[0]
+    counts, none = record.run_lengths
+    assert none is None
+    assert record.outlines == [[], []]
+    picture = Image.fromarray(stored)
+    picture.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(run_length_mask(counts, record.size), upright)
+
+
+def test_outlines_of_fractions_become_pixels():
+    builder = RegionsBuilder()
+    builder.add([[0.25, 0.5, 0.75, 0.5, 0.75, 1.0]])
+    columns = {"boxes": [[0.1, 0.5, 0.7, 1.0]], "labels": [1]}
+    objects = grouped([0], 1, columns, builder, relative=True)
+    image = np.zeros((10, 20, 3), "uint8")
+    record = Dataset(Annotations("arrays", [image], ("a", "b"), objects))[0]
+    assert record.outlines[0][0].tolist() == [[5, 5], [15, 5], [15, 10]]
+    assert record.exact_boxes.dtype == "float64"
+    assert record.exact_boxes.tolist() == [[2, 5, 14, 10]]
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])

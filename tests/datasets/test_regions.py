@@ -49,6 +49,7 @@ def test_an_order(order):
     regions = built(*objects, order=order)
     assert len(regions) == len(order)
     assert regions.known().tolist() == [place != 2 for place in order]
+    assert regions.outline_counts().tolist() == [len(objects[place][0]) for place in order]
     for index, place in enumerate(order):
         polygons, counts = objects[place]
         found = [polygon.ravel().tolist() for polygon in regions.polygons(index)]
