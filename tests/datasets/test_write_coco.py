@@ -22,6 +22,8 @@ from keras_cvx.datasets.annotations import Annotations, Paths, grouped
 from keras_cvx.datasets.orientation import ORIENTATIONS
 from keras_cvx.datasets.regions import RegionsBuilder
 
+pytestmark = pytest.mark.host
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 CLASSES = ("car", "bottle", "brush")
 
