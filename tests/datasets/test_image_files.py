@@ -3,6 +3,8 @@ from PIL import Image
 
 from keras_cvx.datasets.image_files import ImageFolder, image_names, name_below
 
+pytestmark = pytest.mark.host
+
 
 @pytest.mark.parametrize(
     ("name", "expected"),

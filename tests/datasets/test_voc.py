@@ -7,6 +7,8 @@ from PIL import Image
 
 from keras_cvx.datasets import DatasetError, voc
 
+pytestmark = pytest.mark.host
+
 WIDTH, HEIGHT = 10, 8
 CLASSES = [
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
