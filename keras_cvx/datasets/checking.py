@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
-from keras_cvx.datasets.faults import DatasetError
+from keras_cvx.datasets.faults import DatasetError, MissingMaskError
 from keras_cvx.datasets.record import IGNORED_ID
 
 # How far a box may leave its image, in pixels: what rounding makes.
@@ -92,6 +92,7 @@ def check(parts, *, progress=True):
             ("images that cannot be read", True),
             ("images of another size than their annotations are for", True),
             ("masks that cannot be read", True),
+            ("images without mask", False),
             ("ids in masks that are no class", True),
             ("boxes outside of their image", True),
             ("boxes without area", True),
@@ -153,7 +154,7 @@ def _outcome(record, annotations):
         outcome.add("images that cannot be read", str(error))
         return outcome
     content = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    content.update(np.ascontiguousarray(image))
+    content.update(image.tobytes())
     outcome.digest = content.digest()
     try:
         boxes = record.boxes
@@ -196,6 +197,9 @@ def _check_objects(record, boxes, class_names, outcome):
 def _check_mask(record, annotations, outcome):
     try:
         ids, counts = np.unique(record.mask, return_counts=True)
+    except MissingMaskError:
+        outcome.add("images without mask")
+        return
     except DatasetError as error:
         outcome.add("masks that cannot be read", str(error))
         return

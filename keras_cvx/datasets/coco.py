@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
+from keras_cvx.datasets.corners import LARGEST
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, told
 from keras_cvx.datasets.image_files import name_below
@@ -114,7 +115,11 @@ class _Head:
     """
 
     def __init__(self, path, folder, faults):
-        self.names, self.places, self.files, self.sizes, self.skipped = {}, {}, [], [], set()
+        self.names: dict = {}
+        self.places: dict = {}
+        self.files: list[str] = []
+        self.sizes: list[tuple] = []
+        self.skipped: set[str] = set()
         self._folder = folder
         add = {"categories": self._add_category, "images": self._add_image}
         for key, index, record in json_records(path, *add):
@@ -175,7 +180,7 @@ def _size(record):
 
 def _objects(path, head, category_ids, faults):
     labels = {category: label for label, category in enumerate(category_ids)}
-    columns = {
+    columns: dict[str, array] = {
         "boxes": array("d"),
         "labels": array("i"),
         "is_crowd": array("b"),
@@ -215,9 +220,9 @@ def _box(given, polygons, counts, size):
         return _box_of_region(polygons, counts, size)
     x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
     # Also false for NaN.
-    if not (width >= 0 and height >= 0 and -math.inf < x + y + width + height < math.inf):
+    if not (0 <= width < LARGEST > height >= 0 and abs(x) < LARGEST > abs(y)):
         raise ValueError(
-            "`bbox` must be x, y, width and height in pixels, finite, the last two at least 0. "
+            "`bbox` must be x, y, width and height in pixels, the last two at least 0. "
             f"Received: {told(given)}"
         )
     return x, y, width, height

@@ -7,8 +7,8 @@ from keras_cvx.ops.boxes import CORNERS
 
 # Ultralytics' tolerance: fractions are written with few digits.
 _SLACK = 0.01
-_LARGEST = 2**31  # pixels; no image has as many in a row
-_RANGES = {False: (-_LARGEST, _LARGEST), True: (-_SLACK, 1 + _SLACK)}
+LARGEST = 2**31  # pixels; no image has as many in a row
+_RANGES = {False: (-LARGEST, LARGEST), True: (-_SLACK, 1 + _SLACK)}
 
 
 def corners(values, bounding_box_format, *, inclusive=False):

@@ -13,6 +13,10 @@ class DatasetError(ValueError):
     """What is wrong with the data in a file; the message names the file and the record."""
 
 
+class MissingMaskError(DatasetError):
+    """That an image has no mask, in a data set in which only some have one."""
+
+
 class Faults:
     """Raises at the first fault, or keeps what was wrong with the records that are skipped.
 

@@ -16,9 +16,9 @@ def read_parts(path, *, images=None, kind=None, on_error="raise"):
     """All parts of the data set at a path, by a guess at its format.
 
     Args:
-        path: A JSON file (COCO), a `data.yaml` (YOLO), a CSV file; or a folder with `Annotations`
-            or XML files (Pascal VOC), with `images` and `labels` (YOLO), or with `images` and
-            `masks`.
+        path: A JSON file (COCO), a `data.yaml` (YOLO), a CSV file; or a folder with XML files, in
+            `Annotations` perhaps (Pascal VOC), with `data.yaml`, or `images` and `labels` (YOLO),
+            or with `images` and `masks`.
         images: Folder of the images; by default the one that the file lies in.
         kind: One of `FORMATS`, in place of the guess.
         on_error: As the readers take it.
@@ -41,6 +41,8 @@ def read_parts(path, *, images=None, kind=None, on_error="raise"):
         return {path.name: masks(path / "images", path / "masks", on_error=on_error)}
     if kind == "voc":
         return {path.name: voc(path, on_error=on_error)}
+    if (path / "data.yaml").is_file():
+        path /= "data.yaml"
     return {
         f"{path.name}, {split}": yolo(path, split=split, on_error=on_error)
         for split in splits_of(path)
@@ -52,7 +54,10 @@ def _guess(path):
     if path.is_file() and path.suffix.lower() in by_suffix:
         return by_suffix[path.suffix.lower()]
     if path.is_dir():
-        if (path / "Annotations").is_dir() or next(path.glob("*.xml"), None):
+        if (path / "data.yaml").is_file():
+            return "yolo"
+        folders = (path / "Annotations", path / "annotations", path)
+        if any(next(folder.glob("*.xml"), None) for folder in folders):
             return "voc"
         for folder, kind in (("labels", "yolo"), ("masks", "masks")):
             if (path / "images").is_dir() and (path / folder).is_dir():

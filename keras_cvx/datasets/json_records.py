@@ -11,7 +11,7 @@ from keras_cvx.datasets.faults import DatasetError
 
 _BLOCK = 2**20
 _LONGEST = 2**28  # characters of one record
-_SPACE = re.compile(r"[ \t\n\r]*")
+_NO_SPACE = re.compile(r"[^ \t\n\r]")
 
 
 def json_records(path, *keys):
@@ -126,7 +126,8 @@ class _Text:
 
     def _skip_space(self):
         while True:
-            self._place = _SPACE.match(self._text, self._place).end()
+            found = _NO_SPACE.search(self._text, self._place)
+            self._place = found.start() if found else len(self._text)
             if self._place < len(self._text) or not self._read(_BLOCK):
                 return
 

@@ -43,7 +43,9 @@ def tfds(name, split="train", *, data_dir=None, download=True, on_error="raise")
     builder = _builder(name, data_dir, download)
     title, features = f"{builder.info.full_name}, {split}", builder.info.features
     parts = _parts_of(features, title)
-    kept, ids, rows = [], [], []
+    kept: list[int] = []
+    ids: list = []
+    rows: list[int] = []
     columns: dict = {name: [] for name in ("boxes", "labels", "is_crowd", "ignored", "areas")}
     pictures = {parts.image, parts.mask}
     for place, example in enumerate(_source(builder, split, pictures, title)):

@@ -11,7 +11,14 @@ from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
 from keras_cvx.datasets.class_names import Classes
 from keras_cvx.datasets.corners import corners
 from keras_cvx.datasets.dataset import Dataset
-from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, listed, told
+from keras_cvx.datasets.faults import (
+    DatasetError,
+    Faults,
+    MissingMaskError,
+    checked_folder,
+    listed,
+    told,
+)
 from keras_cvx.datasets.image_files import ImageFolder, name_below
 from keras_cvx.datasets.mask_files import ids_of
 from keras_cvx.datasets.told_sizes import size_of
@@ -297,7 +304,7 @@ class _Masks(Sequence):
     def __getitem__(self, index):
         path = self._folder / f"{self._stems[index]}.png"
         if not os.path.isfile(path):
-            raise DatasetError(
+            raise MissingMaskError(
                 f"{str(path)!r} must be there for a mask; only some images of Pascal VOC have one, "
                 "those of the splits in ImageSets/Segmentation. Received: no such file"
             )

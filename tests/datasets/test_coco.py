@@ -256,6 +256,7 @@ SQUARE = rectangle(1, 1, 3, 3)
         ({"bbox": [1, 2, 3, float("nan")]}, r"`bbox` must be x, y, .*Received: \[1, 2, 3, nan\]"),
         ({"bbox": [1, 2, float("inf"), 4]}, r"`bbox` must be x, y, .*Received: \[1, 2, inf, 4\]"),
         ({"segmentation": [[1, 1, float("nan"), 1, 3, 3]]}, r"point \[nan, 1.0\]"),
+        ({"bbox": [1, 1e300, 3, 4]}, r"`bbox` must be x, y, .*Received: \[1, 1e\+300, 3, 4\]"),
         ({"bbox": [1, 2, "a", 4]}, r"not supported between"),
         ({"category_id": 1}, r"a category of the file. Received: category_id=1"),
         ({"image_id": 8}, r"the id of an image. Received: image_id=8"),
