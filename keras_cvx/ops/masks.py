@@ -46,6 +46,11 @@ def weights_of_pixels(sample_weight, masks):
         True
     """
     weights = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    if getattr(weights.shape, "rank", 0) is None:
+        # TensorFlow forgets the rank once it has seen weights of images and of pixels.
+        shape = ops.shape(masks)
+        pixels = ops.reshape(ops.ones_like(masks, dtype="float32"), (shape[0], -1))
+        return ops.reshape(ops.reshape(weights, (shape[0], -1)) * pixels, shape)
     rank = len(masks.shape)
     if len(weights.shape) == rank + 1 and weights.shape[-1] == 1:
         weights = ops.squeeze(weights, axis=-1)

@@ -351,8 +351,9 @@ def test_class_weights_and_sample_weights(data):
     of_images = rng.uniform(0.5, 2, 4).astype("float32")
     of_pixels = rng.uniform(0.5, 2, masks.shape).astype("float32")
     classes = np.where(masks == 1, 3.0, 1.0)
-    for given, weights in ((of_images, of_images[:, None, None]), (of_pixels, of_pixels)):
-        for class_weight, factor in ((None, 1.0), ({1: 3.0}, classes)):
+    # Both kinds in one trace, of which TensorFlow then forgets the rank.
+    for class_weight, factor in ((None, 1.0), ({1: 3.0}, classes)):
+        for given, weights in ((of_images, of_images[:, None, None]), (of_pixels, of_pixels)):
             history = segmenter.fit(
                 images, masks, sample_weight=given, class_weight=class_weight, verbose=0
             ).history

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -50,6 +51,20 @@ def test_weights_of_images_and_of_pixels():
     for shape in ((3,), (2, 4), (2, 3, 4, 2)):
         with pytest.raises(ValueError, match="`sample_weight` must broadcast to the masks"):
             weights_of_pixels(np.ones(shape), masks)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others know every rank")
+def test_weights_of_a_forgotten_rank():
+    import tensorflow as tf
+
+    pixels = np.random.default_rng(0).uniform(size=(2, 3, 4)).astype("float32")
+    weights = tf.function(
+        weights_of_pixels,
+        input_signature=[tf.TensorSpec(None), tf.TensorSpec((None, None, None), "int32")],
+    )
+    for given in (pixels, pixels[..., None], pixels[:, 0, 0], pixels[:, :1, 0]):
+        expected = given.reshape(2, *((3, 4) if given.size > 2 else (1, 1))) + np.zeros((2, 3, 4))
+        np.testing.assert_array_equal(weights(given, np.zeros((2, 3, 4), "int32")), expected)
 
 
 def test_weights_of_classes():
