@@ -8,6 +8,7 @@ from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
 from keras_cvx.losses.ignore_class import IgnoreClass
+from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.models._any_size import any_size, preprocessed
 from keras_cvx.models._checks import check_images, checked_class_weight
 from keras_cvx.models._parts import (
@@ -154,9 +155,10 @@ class Segmenter(TaskModel):
         Args:
             optimizer: As Keras takes it.
             loss: A loss of masks of ids and logits: an object, a function, or the name of a class
-                of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits and
-                ignores the ids that the model ignores. `"auto"` for
-                `"SparseCategoricalCrossentropy"`.
+                of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits.
+                `"auto"` for `"SparseCategoricalCrossentropy"`. The ids that the model ignores are
+                cut out by `IgnoreClass`, but for functions, objects with an `ignore_class` of their
+                own, and those of other packages, which are taken as they are.
             metrics: A metric of masks of ids and logits, or a list of them: objects, or names of
                 plugins, which are made for this model, or names that Keras knows; `"auto"` for
                 `"SegmentationIoU"`; None for none.
@@ -298,14 +300,19 @@ class Segmenter(TaskModel):
             name = "SparseCategoricalCrossentropy" if loss == "auto" else loss
             loss = IgnoreClass(loss_of_logits(name), self.ignore_class)
         inner = loss.loss if isinstance(loss, IgnoreClass) else loss
-        of_keras = type(inner).__module__.split(".")[0] == "keras"
-        if isinstance(inner, keras.losses.Loss) and not getattr(inner, "from_logits", not of_keras):
+        is_object = isinstance(inner, keras.losses.Loss)
+        maker = type(inner) if is_object else inner
+        of_keras = getattr(maker, "__module__", "").split(".")[0] == "keras"
+        if (is_object or of_keras) and not getattr(inner, "from_logits", not of_keras):
             raise ValueError(
-                "`loss` must take logits, which the segmenter gives. Received: a "
-                f"{type(inner).__name__} of probabilities. Make it with `from_logits=True`; in "
+                "`loss` must take logits, which the segmenter gives. Received: "
+                f"{maker.__name__} of probabilities. Make a loss with `from_logits=True`; in "
                 "place of Keras' Dice and Tversky take `keras_cvx.losses.GeneralizedDice` and "
                 "`FocalTversky`."
             )
+        known = is_object and (of_keras or isinstance(inner, SegmentationLoss))
+        if known and loss is inner and getattr(loss, "ignore_class", None) is None:
+            return IgnoreClass(loss, self.ignore_class)
         return loss
 
     def _made_metrics(self, metrics):

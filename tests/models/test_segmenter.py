@@ -389,10 +389,30 @@ def test_losses(loss, data):
     history = segmenter.fit(images, masks, epochs=3, batch_size=4, verbose=0).history["loss"]
     assert np.isfinite(history).all()
     assert history[-1] < history[0]
-    # The ids of ignored pixels change nothing.
+    # Ignored pixels would count if they were of a class.
     other = np.where(masks == 255, 1, masks)
     assert segmenter.evaluate(images, masks, verbose=0) != segmenter.evaluate(
         images, other, verbose=0
+    )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras_cvx.losses.LovaszSoftmax(from_logits=True),
+    ],
+)
+def test_losses_that_are_objects_ignore_what_the_model_ignores(loss, data):
+    segmenter = make_segmenter(ignore_class=[255, 3])
+    segmenter.compile(loss=loss)
+    masks, rng = data[1][:2], np.random.default_rng(0)
+    logits = rng.normal(size=(*masks.shape, CLASSES)).astype("float32")
+    other = np.where(np.isin(masks, [255, 3])[..., None], 9.0, logits).astype("float32")
+    value = float(segmenter.loss(masks, logits))
+    assert float(segmenter.loss(masks, other)) == pytest.approx(value, rel=1e-6)
+    assert float(segmenter.loss(masks, logits + np.float32([9, 0, 0, 0]))) != pytest.approx(
+        value, rel=1e-2
     )
 
 
@@ -499,6 +519,7 @@ def test_decoder_of_other_logits(clean_registry):
         ({"loss": "Dice"}, "GeneralizedDice"),
         ({"loss": keras_cvx.losses.IgnoreClass(keras.losses.Tversky())}, "FocalTversky"),
         ({"loss": keras_cvx.losses.LovaszSoftmax()}, "from_logits=True"),
+        ({"loss": keras.losses.sparse_categorical_crossentropy}, "from_logits=True"),
         ({"loss": "LovaszSoftmx"}, "LovaszSoftmax"),
         ({"metrics": [keras_cvx.metrics.SegmentationIoU(4)]}, "sparse_y_pred=False"),
         ({"metrics": keras.metrics.MeanIoU(5, sparse_y_pred=False)}, "num_classes=4"),
