@@ -20,16 +20,17 @@ def is_picture(image):
     )
 
 
-def picture(image, name="images"):
+def picture(image, name="images", data_format="channels_last"):
     """The pixels of a file or of a picture of Pillow's, upright and in RGB.
 
     Args:
         image: Path or picture. Its orientation (EXIF) is applied, 16 bits become 8, and
             transparency is dropped.
         name: The argument's name, for the error.
+        data_format: Of the result: `"channels_last"` or `"channels_first"`.
 
     Returns:
-        uint8 array `(H, W, 3)`.
+        uint8 array `(H, W, 3)`; with `"channels_first"`, `(3, H, W)`.
 
     Raises:
         ValueError: If it cannot be decoded.
@@ -43,7 +44,7 @@ def picture(image, name="images"):
     try:
         if not isinstance(image, Image.Image):
             with Image.open(image) as opened:
-                return picture(opened, name)
+                return picture(opened, name, data_format)
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):
             # Pillow's own conversion would cut to 255 what is brighter.
@@ -51,7 +52,8 @@ def picture(image, name="images"):
             upright = Image.fromarray(grey)
         if upright.mode in ("I", "F"):
             raise ValueError(f"mode {upright.mode!r} has no range: convert it to 8 bits first")
-        return np.asarray(upright.convert("RGB"))
+        pixels = np.asarray(upright.convert("RGB"))
+        return pixels if data_format == "channels_last" else np.moveaxis(pixels, -1, 0)
     # Decoders of damaged files raise whatever they come across.
     except Exception as error:
         raise ValueError(

@@ -15,7 +15,8 @@ STRIDES = [2, 4, 8]
 
 
 def make_backbone(size=None, filters=16):
-    inputs = keras.Input((size, size, 3))
+    channels_first = keras.config.image_data_format() == "channels_first"
+    inputs = keras.Input((3, size, size) if channels_first else (size, size, 3))
     x = layers.Rescaling(1 / 127.5, -1)(inputs)
     for _ in STRIDES:
         x = layers.Conv2D(filters, 3, 2, padding="same", activation="relu")(x)
@@ -161,6 +162,37 @@ def test_saved_and_loaded(decoder, data, tmp_path):
         for one, other in zip(again.predict(images)[name], expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
     assert np.isfinite(again.train_on_batch(data[0][:2], data[1][:2])[0])
+
+
+@pytest.fixture
+def channels_first():
+    yield lambda: keras.config.set_image_data_format("channels_first")
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="on a CPU it has convolutions of channels last"
+)
+def test_channels_first(channels_first, tmp_path):
+    images, _ = patches(2, (29, 45))
+    keras.utils.save_img(tmp_path / "0.png", images[0], scale=False)
+
+    def made():
+        decoder = FeaturePyramidDecoder(CLASSES, [2], filters=4)
+        return make_segmenter(decoder=decoder, preprocessing=ResizeWithPad(16, 24))
+
+    def predicted(segmenter, image):
+        given = [tmp_path / "0.png", image]
+        tiled = segmenter.predict_tiled(given, tile_size=(16, 24), overlap=4)
+        return [*tiled["confidence"], *segmenter.predict(given, batch_size=1)["confidence"]]
+
+    last = made()
+    expected = predicted(last, images[1])
+    channels_first()
+    first = made()
+    first.set_weights(last.get_weights())
+    for found, one in zip(predicted(first, images[1].transpose(2, 0, 1)), expected, strict=True):
+        np.testing.assert_allclose(found, one, atol=1e-5)
 
 
 # Images of several sizes.
