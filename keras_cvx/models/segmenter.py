@@ -10,7 +10,7 @@ from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDe
 from keras_cvx.losses.ignore_class import IgnoreClass
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.models._any_size import any_size, preprocessed
-from keras_cvx.models._checks import check_images, checked_class_weight
+from keras_cvx.models._checks import check_images, check_no_sample, checked_class_weight
 from keras_cvx.models._parts import (
     agreeing_part,
     check_agreement,
@@ -258,6 +258,7 @@ class Segmenter(TaskModel):
         Raises:
             ValueError: If an argument is out of its range, or an image of another shape.
         """
+        check_no_sample(x, self._truth_key)
         if not isinstance(x, (list, tuple)):
             check_images(x, any_size(self.input_shape))
         found = tiled_masks(
@@ -375,6 +376,8 @@ def _check_logits(logits, images, num_classes):
 
 
 def _of_known_rank(masks, logits):
+    if masks is None:
+        raise ValueError("`x` must be a dataset of images and masks. Received: images alone")
     # TensorFlow forgets the rank once it has seen both, and either is right.
     if getattr(masks.shape, "rank", 0) is None:
         return ops.reshape(masks, ops.shape(logits)[:-1])

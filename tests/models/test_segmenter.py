@@ -581,6 +581,7 @@ def test_bad_class_weights(class_weight, data):
         ({"x": np.zeros((16, 16, 3))}, r"`x\[None\]`"),
         ({"x": [np.zeros((16, 16))]}, r"`x\[0\]` must be one image \(H, W, 3\)"),
         ({"x": ["nowhere.png"]}, "nowhere.png"),
+        ({"x": {"images": np.zeros((1, 16, 16, 3))}}, r"`scenes\[\"images\"\]` as `x`"),
     ],
 )
 def test_bad_tiles(options, message):
@@ -599,6 +600,9 @@ def test_tiles_of_a_backbone_of_one_size():
 
 def test_bad_images(trained):
     segmenter = trained[0]
+    alone = ((np.zeros((1, 16, 16, 3), "float32"),) for _ in range(2))
+    with pytest.raises(ValueError, match=r"dataset of images and masks\. Received: images"):
+        frozen_segmenter().fit(alone, shuffle=False)
     with pytest.raises(ValueError, match="lists of images"):
         segmenter.predict([np.zeros((16, 16, 3))])
     with pytest.raises(ValueError, match='scenes\\["segmentation_masks"\\]'):
