@@ -203,6 +203,12 @@ class Segmenter(TaskModel):
                 id is out of range; the message names the image.
         """
         weights = checked_class_weight(class_weight, self.num_classes)
+        loss = getattr(getattr(self, "loss", None), "loss", None)
+        if weights is not None and isinstance(loss, SegmentationLoss):
+            raise ValueError(
+                "`class_weight` must be None with a loss that has no value for each pixel, such as "
+                f"{type(loss).__name__}. Received: class_weight={class_weight!r}"
+            )
         # Whatever was traced has the weights of its time in it.
         self._set_class_weight(weights)
         try:

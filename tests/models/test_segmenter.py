@@ -564,11 +564,18 @@ def test_bad_compile(options, message):
 
 
 @pytest.mark.parametrize(
-    "class_weight", [{4: 1.0}, {-1: 1.0}, {0: -1.0}, {0: np.nan}, [1, 1, 1, 1]]
+    "class_weight", [{4: 1.0}, {-1: 1.0}, {0: -1.0}, {0: np.nan}, {0: None}, [1, 1, 1, 1]]
 )
 def test_bad_class_weights(class_weight, data):
     with pytest.raises(ValueError, match=r"`class_weight` must be a dictionary from class ids"):
         frozen_segmenter().fit(*data, class_weight=class_weight)
+
+
+def test_class_weights_need_a_loss_of_pixels(data):
+    segmenter = make_segmenter()
+    segmenter.compile(loss="LovaszSoftmax")
+    with pytest.raises(ValueError, match=r"`class_weight` must be None with .* LovaszSoftmax"):
+        segmenter.fit(*data, class_weight={0: 0.5})
 
 
 @pytest.mark.parametrize(
