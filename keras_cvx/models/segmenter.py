@@ -250,7 +250,8 @@ class Segmenter(TaskModel):
 
         Args:
             x: Images `(B, H, W, 3)`, or a list of arrays `(H, W, 3)`, memory-mapped ones for
-                instance, and paths of files. A side shorter than the tile is predicted whole.
+                instance, and paths of files. A side shorter than the tile is predicted whole, if
+                the backbone takes it.
             tile_size: Positive integer, or a pair of height and width in pixels. The size of the
                 backbone's images if None, or 512 if that is unknown.
             overlap: Pixels that neighbouring tiles share, at least; less than the tile by the
