@@ -39,10 +39,10 @@ class Segmenter(TaskModel):
         backbone: A functional `keras.Model` of images `(B, H, W, 3)`, which it gets as the user has
             them: its normalization is part of it. It must have the decoder's strides.
         num_classes: Integer C of at least 2, background counted.
-        decoder: Name of a plugin of kind `"decoder"`, which is called with C: `"fcn32s"`,
-            `"fcn16s"`, `"fcn8s"`, `"unet"`, `"fpn"` or that of another package. Or a layer with
-            the attribute `strides`, which is called with the list of the backbone's feature maps of
-            these strides and the images, and gives logits `(B, H, W, C)`.
+        decoder: Name of a plugin of kind `"decoder"`, which is called with C and a `name`:
+            `"fcn32s"`, `"fcn16s"`, `"fcn8s"`, `"unet"`, `"fpn"` or that of another package. Or a
+            layer with the attribute `strides`, which is called with the list of the backbone's
+            feature maps of these strides and the images, and gives logits `(B, H, W, C)`.
         ignore_class: Integer, sequence of integers, or None: ids of pixels that count neither in
             the loss nor in the metric.
         preprocessing: A layer such as `ResizeWithPad(256, 256)` that makes images of one size.

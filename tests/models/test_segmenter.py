@@ -274,6 +274,23 @@ def test_one_truth_with_preprocessing(size):
         np.testing.assert_allclose(graph[name], np.stack(listed[name]), atol=1e-5)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="others cannot export images of any size"
+)
+def test_exported(tmp_path):
+    import tensorflow as tf
+
+    decoder = TransposedConvDecoder(CLASSES, [4])
+    segmenter = make_segmenter(decoder=decoder, preprocessing=ResizeWithPad(32, 48))
+    segmenter.export(tmp_path / "exported", format="tf_saved_model", verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    images, _ = patches(2, (29, 45))
+    served = exported.serve(images.astype("float32"))
+    found = segmenter.predict(images, verbose=0)
+    np.testing.assert_allclose(served["confidence"], found["confidence"], atol=1e-5)
+    assert (served["masks"].numpy() == found["masks"]).mean() > 0.999
+
+
 def test_files_and_datasets(tmp_path):
     tf = pytest.importorskip("tensorflow")
     segmenter = make_colours(preprocessing=ResizeWithPad(48, 48))
