@@ -1,5 +1,7 @@
 """What a task model checks before it works: its images, its ground truth and their weights."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -234,7 +236,8 @@ def checked_class_weight(class_weight, num_classes):
         raise ValueError(required)
     weights = np.ones(num_classes, "float32")
     for label, weight in class_weight.items():
-        if label not in range(num_classes) or not 0 <= weight < np.inf:
+        is_number = isinstance(weight, numbers.Real)
+        if label not in range(num_classes) or not is_number or not 0 <= weight < np.inf:
             raise ValueError(required)
         weights[int(label)] = weight
     return weights

@@ -89,11 +89,19 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
     check_integers(0, overlap=overlap)
     check_integers(1, batch_size=batch_size)
     shape = any_size(input_shape)[1:]
-    size = _checked_size(tile_size, overlap, stride, input_shape[spatial_axes()])
+    sides = tuple(input_shape[spatial_axes()])
+    size = _checked_size(tile_size, overlap, stride, sides)
     result: dict[str, list] = {"masks": [], "confidence": []}
     for index, one in enumerate(images):
         image = np.asanyarray(as_array(one, index))
         check_image(image, index, shape)
+        received = (1, *image.shape)[spatial_axes()]
+        if any(n < (least or 1) for n, least in zip(received, sides, strict=True)):
+            raise ValueError(
+                f"`x[{index}]` must be as large as the images that the backbone takes, {sides}, or "
+                f"larger. Received: shape {image.shape}. Pad it, or pass it to `predict` of a "
+                "model with `preprocessing`."
+            )
         bands = blended(image, predict, size, overlap, stride, batch_size)
         found = [most_probable(logits) for logits in bands]
         for name, arrays in result.items():
@@ -108,10 +116,10 @@ def _checked_size(tile_size, overlap, stride, sides):
     tile_size = tuple(tile_size) if isinstance(tile_size, (list, tuple)) else (tile_size,) * 2
     for side in tile_size:
         check_integers(1, tile_size=side)
-    if not shapes_agree(tile_size, tuple(sides)):
+    if not shapes_agree(tile_size, sides):
         raise ValueError(
             "`tile_size` must be the size of the images that the backbone takes, "
-            f"{tuple(sides)}. Received: tile_size={tile_size}"
+            f"{sides}. Received: tile_size={tile_size}"
         )
     if overlap > min(tile_size) - stride:
         raise ValueError(

@@ -8,8 +8,9 @@ from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
 from keras_cvx.losses.ignore_class import IgnoreClass
+from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.models._any_size import any_size, preprocessed
-from keras_cvx.models._checks import check_images, checked_class_weight
+from keras_cvx.models._checks import check_images, check_no_sample, checked_class_weight
 from keras_cvx.models._parts import (
     agreeing_part,
     check_agreement,
@@ -38,10 +39,10 @@ class Segmenter(TaskModel):
         backbone: A functional `keras.Model` of images `(B, H, W, 3)`, which it gets as the user has
             them: its normalization is part of it. It must have the decoder's strides.
         num_classes: Integer C of at least 2, background counted.
-        decoder: Name of a plugin of kind `"decoder"`, which is called with C: `"fcn32s"`,
-            `"fcn16s"`, `"fcn8s"`, `"unet"`, `"fpn"` or that of another package. Or a layer with
-            the attribute `strides`, which is called with the list of the backbone's feature maps of
-            these strides and the images, and gives logits `(B, H, W, C)`.
+        decoder: Name of a plugin of kind `"decoder"`, which is called with C and a `name`:
+            `"fcn32s"`, `"fcn16s"`, `"fcn8s"`, `"unet"`, `"fpn"` or that of another package. Or a
+            layer with the attribute `strides`, which is called with the list of the backbone's
+            feature maps of these strides and the images, and gives logits `(B, H, W, C)`.
         ignore_class: Integer, sequence of integers, or None: ids of pixels that count neither in
             the loss nor in the metric.
         preprocessing: A layer such as `ResizeWithPad(256, 256)` that makes images of one size.
@@ -154,9 +155,10 @@ class Segmenter(TaskModel):
         Args:
             optimizer: As Keras takes it.
             loss: A loss of masks of ids and logits: an object, a function, or the name of a class
-                of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits and
-                ignores the ids that the model ignores. `"auto"` for
-                `"SparseCategoricalCrossentropy"`.
+                of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits.
+                `"auto"` for `"SparseCategoricalCrossentropy"`. The ids that the model ignores are
+                cut out by `IgnoreClass`, but for functions, objects with an `ignore_class` of their
+                own, and those of other packages, which are taken as they are.
             metrics: A metric of masks of ids and logits, or a list of them: objects, or names of
                 plugins, which are made for this model, or names that Keras knows; `"auto"` for
                 `"SegmentationIoU"`; None for none.
@@ -201,6 +203,12 @@ class Segmenter(TaskModel):
                 id is out of range; the message names the image.
         """
         weights = checked_class_weight(class_weight, self.num_classes)
+        loss = getattr(getattr(self, "loss", None), "loss", None)
+        if weights is not None and isinstance(loss, SegmentationLoss):
+            raise ValueError(
+                "`class_weight` must be None with a loss that has no value for each pixel, such as "
+                f"{type(loss).__name__}. Received: class_weight={class_weight!r}"
+            )
         # Whatever was traced has the weights of its time in it.
         self._set_class_weight(weights)
         try:
@@ -242,7 +250,8 @@ class Segmenter(TaskModel):
 
         Args:
             x: Images `(B, H, W, 3)`, or a list of arrays `(H, W, 3)`, memory-mapped ones for
-                instance, and paths of files. A side shorter than the tile is predicted whole.
+                instance, and paths of files. A side shorter than the tile is predicted whole, if
+                the backbone takes it.
             tile_size: Positive integer, or a pair of height and width in pixels. The size of the
                 backbone's images if None, or 512 if that is unknown.
             overlap: Pixels that neighbouring tiles share, at least; less than the tile by the
@@ -256,6 +265,7 @@ class Segmenter(TaskModel):
         Raises:
             ValueError: If an argument is out of its range, or an image of another shape.
         """
+        check_no_sample(x, self._truth_key)
         if not isinstance(x, (list, tuple)):
             check_images(x, any_size(self.input_shape))
         found = tiled_masks(
@@ -298,14 +308,19 @@ class Segmenter(TaskModel):
             name = "SparseCategoricalCrossentropy" if loss == "auto" else loss
             loss = IgnoreClass(loss_of_logits(name), self.ignore_class)
         inner = loss.loss if isinstance(loss, IgnoreClass) else loss
-        of_keras = type(inner).__module__.split(".")[0] == "keras"
-        if isinstance(inner, keras.losses.Loss) and not getattr(inner, "from_logits", not of_keras):
+        is_object = isinstance(inner, keras.losses.Loss)
+        maker = type(inner) if is_object else inner
+        of_keras = getattr(maker, "__module__", "").split(".")[0] == "keras"
+        if (is_object or of_keras) and not getattr(inner, "from_logits", not of_keras):
             raise ValueError(
-                "`loss` must take logits, which the segmenter gives. Received: a "
-                f"{type(inner).__name__} of probabilities. Make it with `from_logits=True`; in "
+                "`loss` must take logits, which the segmenter gives. Received: "
+                f"{maker.__name__} of probabilities. Make a loss with `from_logits=True`; in "
                 "place of Keras' Dice and Tversky take `keras_cvx.losses.GeneralizedDice` and "
                 "`FocalTversky`."
             )
+        known = is_object and (of_keras or isinstance(inner, SegmentationLoss))
+        if known and loss is inner and getattr(loss, "ignore_class", None) is None:
+            return IgnoreClass(loss, self.ignore_class)
         return loss
 
     def _made_metrics(self, metrics):
@@ -368,6 +383,8 @@ def _check_logits(logits, images, num_classes):
 
 
 def _of_known_rank(masks, logits):
+    if masks is None:
+        raise ValueError("`x` must be a dataset of images and masks. Received: images alone")
     # TensorFlow forgets the rank once it has seen both, and either is right.
     if getattr(masks.shape, "rank", 0) is None:
         return ops.reshape(masks, ops.shape(logits)[:-1])

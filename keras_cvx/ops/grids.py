@@ -108,6 +108,9 @@ def fit_extent(maps, height, width):
     Returns:
         Tensor `(B, height, width, channels)`.
 
+    Raises:
+        ValueError: If there is no cell that could be continued.
+
     Example:
         >>> maps = ops.reshape(ops.arange(6), (1, 2, 3, 1))
         >>> ops.convert_to_numpy(fit_extent(maps, 1, 5))[0, 0, :, 0].tolist()
@@ -118,5 +121,10 @@ def fit_extent(maps, height, width):
         if isinstance(side, int) and isinstance(target, int) and side >= target:
             maps = maps[:, :target] if axis == 1 else maps[:, :, :target]
             continue
+        if isinstance(side, int) and side == 0:
+            raise ValueError(
+                "`maps` must have at least one row and one column. Received: shape "
+                f"{tuple(maps.shape)}. Of a backbone, this is too small an image: pad it."
+            )
         maps = ops.take(maps, ops.minimum(ops.arange(target), side - 1), axis=axis)
     return maps

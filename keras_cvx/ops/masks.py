@@ -46,6 +46,11 @@ def weights_of_pixels(sample_weight, masks):
         True
     """
     weights = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    if getattr(weights.shape, "rank", 0) is None:
+        # TensorFlow forgets the rank once it has seen weights of images and of pixels.
+        shape = ops.shape(masks)
+        pixels = ops.reshape(ops.ones_like(masks, dtype="float32"), (shape[0], -1))
+        return ops.reshape(ops.reshape(weights, (shape[0], -1)) * pixels, shape)
     rank = len(masks.shape)
     if len(weights.shape) == rank + 1 and weights.shape[-1] == 1:
         weights = ops.squeeze(weights, axis=-1)
@@ -118,18 +123,23 @@ def check_masks(masks, *, image_size, num_images, num_classes, ignored):
             "`y` must be masks of class ids, integers. Received: dtype "
             f"{masks.dtype}. If they are whole numbers, pass `masks.astype('int32')`."
         )
-    for index, mask in enumerate(masks):
+
+    def of_no_class(mask):
         wrong = (mask < 0) | (mask >= num_classes)
-        if ignored:
-            wrong &= ~np.isin(mask, ignored)
+        return wrong & ~np.isin(mask, ignored) if ignored else wrong
+
+    for index, mask in enumerate(masks):
+        wrong = of_no_class(mask)
         if wrong.any():
             ids, counts = np.unique(mask[wrong], return_counts=True)
+            highest = int(masks[of_no_class(masks)].max())
+            more = f"`num_classes={highest + 1}` or " if highest >= num_classes else ""
             others = f", or the ignored {list(ignored)}" if ignored else ""
             raise ValueError(
                 f"`y` must hold ids from 0 to {num_classes - 1}{others}. Received: "
                 f"{ids[:10].tolist()} in {int(counts.sum())} pixels of the mask of image {index}, "
-                "the first with such ids. Map them to classes, or give the model "
-                f"`num_classes={int(masks.max()) + 1}` or these ids as `ignore_class`."
+                f"the first with such ids. Map them to classes, or give the model {more}these ids "
+                "as `ignore_class`."
             )
 
 

@@ -20,16 +20,17 @@ def is_picture(image):
     )
 
 
-def picture(image, name="images"):
+def picture(image, name="images", data_format="channels_last"):
     """The pixels of a file or of a picture of Pillow's, upright and in RGB.
 
     Args:
         image: Path or picture. Its orientation (EXIF) is applied, 16 bits become 8, and
             transparency is dropped.
         name: The argument's name, for the error.
+        data_format: Of the result: `"channels_last"` or `"channels_first"`.
 
     Returns:
-        uint8 array `(H, W, 3)`.
+        uint8 array `(H, W, 3)`; with `"channels_first"`, `(3, H, W)`.
 
     Raises:
         ValueError: If it cannot be decoded.
@@ -42,11 +43,13 @@ def picture(image, name="images"):
         ) from error
     try:
         if isinstance(image, Image.Image):
-            return _pixels(ImageOps.exif_transpose(image))
-        with Image.open(image) as opened:
-            # Not copied where it is upright, which would take as long as decoding it.
-            ImageOps.exif_transpose(opened, in_place=True)
-            return _pixels(opened)
+            pixels = _pixels(ImageOps.exif_transpose(image))
+        else:
+            with Image.open(image) as opened:
+                # Not copied where it is upright, which would take as long as decoding it.
+                ImageOps.exif_transpose(opened, in_place=True)
+                pixels = _pixels(opened)
+        return pixels if data_format == "channels_last" else np.moveaxis(pixels, -1, 0)
     # Decoders of damaged files raise whatever they come across.
     except Exception as error:
         raise ValueError(

@@ -15,7 +15,8 @@ STRIDES = [2, 4, 8]
 
 
 def make_backbone(size=None, filters=16):
-    inputs = keras.Input((size, size, 3))
+    channels_first = keras.config.image_data_format() == "channels_first"
+    inputs = keras.Input((3, size, size) if channels_first else (size, size, 3))
     x = layers.Rescaling(1 / 127.5, -1)(inputs)
     for _ in STRIDES:
         x = layers.Conv2D(filters, 3, 2, padding="same", activation="relu")(x)
@@ -163,6 +164,37 @@ def test_saved_and_loaded(decoder, data, tmp_path):
     assert np.isfinite(again.train_on_batch(data[0][:2], data[1][:2])[0])
 
 
+@pytest.fixture
+def channels_first():
+    yield lambda: keras.config.set_image_data_format("channels_first")
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="on a CPU it has convolutions of channels last"
+)
+def test_channels_first(channels_first, tmp_path):
+    images, _ = patches(2, (29, 45))
+    keras.utils.save_img(tmp_path / "0.png", images[0], scale=False)
+
+    def made():
+        decoder = FeaturePyramidDecoder(CLASSES, [2], filters=4)
+        return make_segmenter(decoder=decoder, preprocessing=ResizeWithPad(16, 24))
+
+    def predicted(segmenter, image):
+        given = [tmp_path / "0.png", image]
+        tiled = segmenter.predict_tiled(given, tile_size=(16, 24), overlap=4)
+        return [*tiled["confidence"], *segmenter.predict(given, batch_size=1)["confidence"]]
+
+    last = made()
+    expected = predicted(last, images[1])
+    channels_first()
+    first = made()
+    first.set_weights(last.get_weights())
+    for found, one in zip(predicted(first, images[1].transpose(2, 0, 1)), expected, strict=True):
+        np.testing.assert_allclose(found, one, atol=1e-5)
+
+
 # Images of several sizes.
 
 
@@ -240,6 +272,23 @@ def test_one_truth_with_preprocessing(size):
     for name in ("masks", "confidence"):
         np.testing.assert_allclose(batch[name], np.stack(listed[name]), atol=1e-5)
         np.testing.assert_allclose(graph[name], np.stack(listed[name]), atol=1e-5)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="others cannot export images of any size"
+)
+def test_exported(tmp_path):
+    import tensorflow as tf
+
+    decoder = TransposedConvDecoder(CLASSES, [4])
+    segmenter = make_segmenter(decoder=decoder, preprocessing=ResizeWithPad(32, 48))
+    segmenter.export(tmp_path / "exported", format="tf_saved_model", verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    images, _ = patches(2, (29, 45))
+    served = exported.serve(images.astype("float32"))
+    found = segmenter.predict(images, verbose=0)
+    np.testing.assert_allclose(served["confidence"], found["confidence"], atol=1e-5)
+    assert (served["masks"].numpy() == found["masks"]).mean() > 0.999
 
 
 def test_files_and_datasets(tmp_path):
@@ -351,8 +400,9 @@ def test_class_weights_and_sample_weights(data):
     of_images = rng.uniform(0.5, 2, 4).astype("float32")
     of_pixels = rng.uniform(0.5, 2, masks.shape).astype("float32")
     classes = np.where(masks == 1, 3.0, 1.0)
-    for given, weights in ((of_images, of_images[:, None, None]), (of_pixels, of_pixels)):
-        for class_weight, factor in ((None, 1.0), ({1: 3.0}, classes)):
+    # Both kinds in one trace, of which TensorFlow then forgets the rank.
+    for class_weight, factor in ((None, 1.0), ({1: 3.0}, classes)):
+        for given, weights in ((of_images, of_images[:, None, None]), (of_pixels, of_pixels)):
             history = segmenter.fit(
                 images, masks, sample_weight=given, class_weight=class_weight, verbose=0
             ).history
@@ -388,10 +438,30 @@ def test_losses(loss, data):
     history = segmenter.fit(images, masks, epochs=3, batch_size=4, verbose=0).history["loss"]
     assert np.isfinite(history).all()
     assert history[-1] < history[0]
-    # The ids of ignored pixels change nothing.
+    # Ignored pixels would count if they were of a class.
     other = np.where(masks == 255, 1, masks)
     assert segmenter.evaluate(images, masks, verbose=0) != segmenter.evaluate(
         images, other, verbose=0
+    )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras_cvx.losses.LovaszSoftmax(from_logits=True),
+    ],
+)
+def test_losses_that_are_objects_ignore_what_the_model_ignores(loss, data):
+    segmenter = make_segmenter(ignore_class=[255, 3])
+    segmenter.compile(loss=loss)
+    masks, rng = data[1][:2], np.random.default_rng(0)
+    logits = rng.normal(size=(*masks.shape, CLASSES)).astype("float32")
+    other = np.where(np.isin(masks, [255, 3])[..., None], 9.0, logits).astype("float32")
+    value = float(segmenter.loss(masks, logits))
+    assert float(segmenter.loss(masks, other)) == pytest.approx(value, rel=1e-6)
+    assert float(segmenter.loss(masks, logits + np.float32([9, 0, 0, 0]))) != pytest.approx(
+        value, rel=1e-2
     )
 
 
@@ -498,6 +568,7 @@ def test_decoder_of_other_logits(clean_registry):
         ({"loss": "Dice"}, "GeneralizedDice"),
         ({"loss": keras_cvx.losses.IgnoreClass(keras.losses.Tversky())}, "FocalTversky"),
         ({"loss": keras_cvx.losses.LovaszSoftmax()}, "from_logits=True"),
+        ({"loss": keras.losses.sparse_categorical_crossentropy}, "from_logits=True"),
         ({"loss": "LovaszSoftmx"}, "LovaszSoftmax"),
         ({"metrics": [keras_cvx.metrics.SegmentationIoU(4)]}, "sparse_y_pred=False"),
         ({"metrics": keras.metrics.MeanIoU(5, sparse_y_pred=False)}, "num_classes=4"),
@@ -510,11 +581,18 @@ def test_bad_compile(options, message):
 
 
 @pytest.mark.parametrize(
-    "class_weight", [{4: 1.0}, {-1: 1.0}, {0: -1.0}, {0: np.nan}, [1, 1, 1, 1]]
+    "class_weight", [{4: 1.0}, {-1: 1.0}, {0: -1.0}, {0: np.nan}, {0: None}, [1, 1, 1, 1]]
 )
 def test_bad_class_weights(class_weight, data):
     with pytest.raises(ValueError, match=r"`class_weight` must be a dictionary from class ids"):
         frozen_segmenter().fit(*data, class_weight=class_weight)
+
+
+def test_class_weights_need_a_loss_of_pixels(data):
+    segmenter = make_segmenter()
+    segmenter.compile(loss="LovaszSoftmax")
+    with pytest.raises(ValueError, match=r"`class_weight` must be None with .* LovaszSoftmax"):
+        segmenter.fit(*data, class_weight={0: 0.5})
 
 
 @pytest.mark.parametrize(
@@ -527,6 +605,7 @@ def test_bad_class_weights(class_weight, data):
         ({"x": np.zeros((16, 16, 3))}, r"`x\[None\]`"),
         ({"x": [np.zeros((16, 16))]}, r"`x\[0\]` must be one image \(H, W, 3\)"),
         ({"x": ["nowhere.png"]}, "nowhere.png"),
+        ({"x": {"images": np.zeros((1, 16, 16, 3))}}, r"`scenes\[\"images\"\]` as `x`"),
     ],
 )
 def test_bad_tiles(options, message):
@@ -539,12 +618,17 @@ def test_tiles_of_a_backbone_of_one_size():
     segmenter = Segmenter(make_backbone(32), CLASSES, decoder=TransposedConvDecoder(CLASSES, [4]))
     found = segmenter.predict_tiled(np.zeros((1, 64, 48, 3), "uint8"), overlap=8)
     assert found["masks"].shape == (1, 64, 48)
+    with pytest.raises(ValueError, match=r"`x\[0\]` must be as large as .* \(32, 32\), or larger"):
+        segmenter.predict_tiled(np.zeros((1, 64, 20, 3), "uint8"), overlap=8)
     with pytest.raises(ValueError, match=r"`tile_size` must be the size of the images.*\(32, 32\)"):
         segmenter.predict_tiled(np.zeros((1, 64, 48, 3)), tile_size=16, overlap=8)
 
 
 def test_bad_images(trained):
     segmenter = trained[0]
+    alone = ((np.zeros((1, 16, 16, 3), "float32"),) for _ in range(2))
+    with pytest.raises(ValueError, match=r"dataset of images and masks\. Received: images"):
+        frozen_segmenter().fit(alone, shuffle=False)
     with pytest.raises(ValueError, match="lists of images"):
         segmenter.predict([np.zeros((16, 16, 3))])
     with pytest.raises(ValueError, match='scenes\\["segmentation_masks"\\]'):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_cvx.ops import attach_cells, cell_centers, detach_cells, image_size
+from keras_cvx.ops import attach_cells, cell_centers, detach_cells, fit_extent, image_size
 
 
 def test_no_cells():
@@ -49,3 +49,17 @@ def test_predictions_carry_their_cells():
 def test_bad_input(shape):
     with pytest.raises(ValueError, match="`predictions` must be"):
         detach_cells(np.zeros(shape))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 4), (2, 6), (5, 1), (4, 7)])
+def test_maps_are_cut_or_continued_on_their_far_sides(height, width):
+    maps = np.random.default_rng(0).normal(size=(2, 3, 4, 2)).astype("float32")
+    expected = np.pad(maps, [(0, 0), (0, 2), (0, 3), (0, 0)], mode="edge")[:, :height, :width]
+    got = ops.convert_to_numpy(fit_extent(maps, height, width))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_maps_without_a_cell_cannot_be_continued():
+    for shape in ((1, 0, 2, 3), (1, 2, 0, 3)):
+        with pytest.raises(ValueError, match=r"`maps` must have at least one row .* pad it"):
+            fit_extent(np.zeros(shape), 2, 2)

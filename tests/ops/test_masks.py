@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -52,6 +53,20 @@ def test_weights_of_images_and_of_pixels():
             weights_of_pixels(np.ones(shape), masks)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others know every rank")
+def test_weights_of_a_forgotten_rank():
+    import tensorflow as tf
+
+    pixels = np.random.default_rng(0).uniform(size=(2, 3, 4)).astype("float32")
+    weights = tf.function(
+        weights_of_pixels,
+        input_signature=[tf.TensorSpec(None), tf.TensorSpec((None, None, None), "int32")],
+    )
+    for given in (pixels, pixels[..., None], pixels[:, 0, 0], pixels[:, :1, 0]):
+        expected = given.reshape(2, *((3, 4) if given.size > 2 else (1, 1))) + np.zeros((2, 3, 4))
+        np.testing.assert_array_equal(weights(given, np.zeros((2, 3, 4), "int32")), expected)
+
+
 def test_weights_of_classes():
     table = np.float32([0.5, 2.0, 3.0])
     ids = np.random.default_rng(0).integers(-2, 6, (2, 3, 4)).astype("int32")
@@ -84,7 +99,16 @@ def test_masks_that_can_be_trained_on():
             (),
             r"from 0 to 3\. Received: \[255\] in 2 pixels of the mask of image 0",
         ),
-        (lambda m: m - (m == 0), (255,), r"Received: \[-1\] in 1 pixels"),
+        (
+            lambda m: m - (m == 0),
+            (255,),
+            r"Received: \[-1\] in 1 pixels.*give the model these ids as",
+        ),
+        (
+            lambda m: np.where(m == 3, 9, m),
+            (255,),
+            r"Received: \[9\].*`num_classes=10` or these ids",
+        ),
         (lambda m: m * 1.0, (255,), "integers. Received: dtype float64"),
         (lambda m: m[:1], (255,), r"Received: shape \(1, 2, 3\)\.$"),
         (lambda m: m[:, :1], (255,), "`keras_cvx.layers.ResizeWithPad` moves images and masks"),

@@ -1,6 +1,7 @@
 """A light decoder for large images: a feature pyramid, of whose levels the sum is classified."""
 
 import itertools
+import numbers
 
 import keras
 from keras import layers, ops
@@ -57,7 +58,7 @@ class FeaturePyramidDecoder(layers.Layer):
     ):
         super().__init__(**kwargs)
         for name, value in {"num_classes": num_classes, "filters": filters}.items():
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
         data_format = data_format or keras.config.image_data_format()
         if data_format not in ("channels_last", "channels_first"):
@@ -70,10 +71,12 @@ class FeaturePyramidDecoder(layers.Layer):
         self.filters = filters
         self.data_format = data_format
         steps = itertools.pairwise([1, *self.strides])
-        if not self.strides or any(b <= a or b % a for a, b in steps):
+        if not self.strides or any(
+            not isinstance(b, numbers.Integral) or b <= a or b % a for a, b in steps
+        ):
             raise ValueError(
-                "`strides` must rise from more than 1, each a multiple of the one before. "
-                f"Received: strides={strides}"
+                "`strides` must be integers that rise from more than 1, each a multiple of the one "
+                f"before. Received: strides={strides}"
             )
         options = {"data_format": "channels_last", "dtype": self.dtype_policy}
         self._lateral = [layers.Conv2D(filters, 1, **options) for _ in self.strides]

@@ -49,8 +49,9 @@ class TransposedConvDecoder(layers.Layer):
             weights. `"bilinear"` if None and maps are summed, `"learned"` if they are concatenated.
         kernel_sizes: Sides of the transposed convolutions' kernels, in the order of the strides,
             the first of the one to the image. Each is a multiple of its stride, for otherwise
-            pixels would get unequally many contributions, a checkerboard. By default twice the
-            stride, or three times an odd one.
+            pixels would get unequally many contributions, a checkerboard; and an odd multiple of an
+            odd one, for otherwise all would be half a pixel off. By default twice the stride, or
+            three times an odd one.
         filters: Channels of the convolutions of `"concat"`, for each stride but the last; by
             default 16 times the stride, at most 256.
         skip_scales: Numbers by which the maps of `"sum"` but the last are multiplied before they
@@ -291,11 +292,12 @@ class TransposedConvDecoder(layers.Layer):
         for kernel, factor in zip(kernels, self._factors, strict=True):
             check_integers(1, kernel_sizes=kernel)
             least = 2 * factor - 1 if self.upsampling == "bilinear" else 1
-            if kernel % factor or kernel < least:
+            if kernel % factor or (kernel - factor) % 2 or kernel < least:
                 raise ValueError(
                     f"`kernel_sizes` must be multiples of the factors {self._factors} by which "
-                    "the maps are enlarged, or the result would have a checkerboard pattern; and "
-                    "for bilinear interpolation at least twice as large. "
+                    "the maps are enlarged, or the result would have a checkerboard pattern; odd "
+                    "multiples of odd factors, or it would be half a pixel off; and for bilinear "
+                    "interpolation at least twice as large. "
                     f"Received: kernel_sizes={self.kernel_sizes}"
                 )
         return kernels

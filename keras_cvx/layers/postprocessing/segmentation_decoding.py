@@ -8,7 +8,6 @@ from keras import ops
 
 from keras_cvx import plugins
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
-from keras_cvx.ops import _kernels
 from keras_cvx.ops.masks import most_probable
 
 
@@ -88,9 +87,6 @@ class SegmentationDecoding(keras.layers.Layer):
         shape = tuple(logits.shape[:-1])
         if self.preprocessing is not None:
             size = self._size_of(logits, images, lambda x: x.shape)
-            if None in size and not _kernels.compiles("bilinear", antialias=False):
-                # Keras then compiles the model without XLA.
-                self.supports_jit = False
             shape = (*shape[:-2], *size)
         return {
             "masks": keras.KerasTensor(shape, "int32"),

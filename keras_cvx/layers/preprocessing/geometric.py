@@ -128,7 +128,7 @@ class GeometricLayer(keras.layers.Layer):
     def __call__(self, data, *args, **kwargs):
         images = images_of(data)
         if is_picture(images):
-            images = picture(images)
+            images = picture(images, data_format=self.data_format)
             data = {**data, "images": images} if isinstance(data, dict) else images
         if isinstance(images, (list, tuple)):
             return batch_of(self, data, *args, **kwargs)

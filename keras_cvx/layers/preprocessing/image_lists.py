@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_cvx import geometry
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import dtype_name
+from keras_cvx.ops.arguments import checked_data_format, dtype_name
 from keras_cvx.ops.pictures import is_picture, picture
 
 
@@ -24,7 +24,9 @@ def batch_of(layer, data, *args, **kwargs):
         ValueError: If the list is empty, or the images or what belongs to them do not go together.
     """
     sample = data if isinstance(data, dict) else {"images": data}
-    images = [as_array(image, index) for index, image in enumerate(sample["images"])]
+    images = [
+        as_array(image, index, layer.data_format) for index, image in enumerate(sample["images"])
+    ]
     _check_images(images, -1 if layer.data_format == "channels_last" else -3)
     moved = [
         layer({"images": image, **_rest(sample, index, len(images))}, *args, **kwargs)
@@ -105,12 +107,13 @@ def _one_of(name, values, index, count, may_be_shared):
     return values[index]
 
 
-def as_array(image, index):
+def as_array(image, index, data_format=None):
     """An image of a list: itself, or read if it is a path or a picture of Pillow's.
 
     Args:
         image: Array `(H, W, C)`, a path, or a picture.
         index: Its place in the list, for the error.
+        data_format: What a picture is to have; Keras' setting by default.
 
     Returns:
         Array or tensor.
@@ -119,5 +122,5 @@ def as_array(image, index):
         ValueError: If it cannot be read.
     """
     if is_picture(image):
-        return picture(image, f"images[{index}]")
+        return picture(image, f"images[{index}]", checked_data_format(data_format))
     return image if hasattr(image, "shape") else np.asarray(image)

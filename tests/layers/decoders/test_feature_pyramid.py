@@ -76,8 +76,35 @@ def test_channels_first():
     np.testing.assert_allclose(as_numpy(other(turned[:-1], turned[-1])), expected, atol=1e-6)
 
 
+def test_by_hand():
+    decoder = FeaturePyramidDecoder(4, [2, 4, 8], filters=6)
+    maps, picture = maps_of([2, 4, 8], 16, 24), images(16, 24)
+    got = as_numpy(decoder(maps, picture))
+
+    def enlarged(x, factor):
+        size = tuple(factor * side for side in x.shape[1:3])
+        return as_numpy(ops.image.resize(x, size, "bilinear", data_format="channels_last"))
+
+    def scored(x, layer):
+        kernel, bias = layer.get_weights()
+        return x @ kernel[0, 0] + bias
+
+    fine, middle, coarse = (
+        scored(x, layer) for x, layer in zip(maps, decoder._lateral, strict=True)
+    )
+    middle = middle + enlarged(coarse, 2)
+    fine = fine + enlarged(middle, 2)
+    fine, middle, coarse = (
+        as_numpy(layer(x)) for x, layer in zip((fine, middle, coarse), decoder._smooth, strict=True)
+    )
+    total = fine + enlarged(middle, 2) + enlarged(coarse, 4)
+    expected = enlarged(scored(total, decoder._scorer), 2)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
 def test_by_name():
-    decoder = plugins.lookup("fpn", "decoder")(7)
+    # Numbers as NumPy has them, too.
+    decoder = plugins.lookup("fpn", "decoder")(np.int64(7))
     assert (decoder.num_classes, decoder.strides) == (7, [4, 8, 16, 32])
 
 
@@ -87,9 +114,10 @@ def test_by_name():
         ({"num_classes": 0}, "`num_classes` must be a positive integer"),
         ({"filters": 2.0}, "`filters` must be a positive integer"),
         ({"data_format": "NHWC"}, "`data_format` must be 'channels_last'"),
-        ({"strides": []}, "`strides` must rise"),
-        ({"strides": [1, 2]}, "`strides` must rise"),
-        ({"strides": [4, 6]}, "`strides` must rise"),
+        ({"strides": []}, "`strides` must be integers that rise"),
+        ({"strides": [1, 2]}, "`strides` must be integers that rise"),
+        ({"strides": [4, 6]}, "`strides` must be integers that rise"),
+        ({"strides": [2.0, 4.0]}, "`strides` must be integers that rise"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -197,6 +197,7 @@ def test_sizes_that_are_known_only_when_it_runs(fusion):
         ({"kernel_sizes": [16]}, "`kernel_sizes` must be a list of 2 integers"),
         ({"kernel_sizes": [18, 4]}, r"multiples of the factors \[8, 2\].*checkerboard"),
         ({"kernel_sizes": [8, 4]}, "at least twice as large"),
+        ({"kernel_sizes": [6], "strides": [3]}, "half a pixel off"),
         ({"kernel_sizes": [16, 4], "upsampling": "fixed"}, "which has no kernels"),
         ({"filters": [16]}, "`filters` must be None with fusion='sum'"),
         ({"filters": [16, 32], "fusion": "concat"}, "`filters` must be a list of 1 numbers"),

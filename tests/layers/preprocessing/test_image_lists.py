@@ -93,6 +93,18 @@ def test_a_picture_and_its_file_are_the_same(letterbox, tmp_path, mode):
         np.testing.assert_array_equal(letterbox([given, IMAGE])[0], expected)
 
 
+def test_pictures_have_the_channels_where_the_layer_has_them(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "picture.png"
+    image.fromarray(IMAGE).save(path)
+    layer = ResizeWithPad(8, 12, data_format="channels_first")
+    expected = layer(IMAGE.transpose(2, 0, 1))
+    for given in (path, image.fromarray(IMAGE), [path]):
+        moved = layer({"images": given})
+        np.testing.assert_array_equal(moved["images"].reshape(expected.shape), expected)
+        assert moved["geometry"]["source_size"].ravel().tolist() == list(IMAGE.shape[:2])
+
+
 def test_the_orientation_of_a_photograph_is_applied(letterbox, tmp_path):
     image = pytest.importorskip("PIL.Image")
     shown = image.fromarray(IMAGE)
