@@ -175,3 +175,36 @@ def regions_of(draw, size, relative, turned, kinds):
             points = draw(st.lists(point, min_size=3, max_size=5))
         outlines.append((np.array(points) / ((width, height) if relative else 1)).ravel().tolist())
     return outlines, ()
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """Seven dark images of several sizes and formats, with as many bright boxes as their place % 3.
+
+    Their labels are their places, and each box is as bright as 60 more than ten times its place.
+    """
+    folder = tmp_path_factory.mktemp("photographs")
+    random, names, rows, boxes, labels, sizes = np.random.default_rng(3), [], [], [], [], []
+    for place in range(7):
+        height, width = random.integers(20, 40, 2).tolist()
+        pixels = np.zeros((height, width, 3), "uint8")
+        for row in range(place % 3):
+            x0, y0 = 2 + 9 * row, 3
+            pixels[y0 : y0 + 6, x0 : x0 + 7] = 60 + 10 * place
+            rows.append(place)
+            boxes.append([x0, y0, x0 + 7, y0 + 6])
+            labels.append(place)
+        names.append(f"{place}.{'jpg' if place % 2 else 'png'}")
+        # At this quality without subsampling, flat areas stay as they are.
+        Image.fromarray(pixels).save(folder / names[-1], quality=100, subsampling=0)
+        sizes.append((height, width))
+    objects = grouped(rows, 7, {"boxes": boxes, "labels": labels})
+    return Dataset(
+        Annotations(
+            source="photographs",
+            images=Paths(folder, names),
+            class_names=tuple("abcdefg"),
+            objects=objects,
+            sizes=np.array(sizes, "int32"),
+        )
+    )
