@@ -15,6 +15,15 @@ from keras import ops
 from keras_cvx import plugins
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests of what touches no tensor are the same on every backend, and run on one of them."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    once = [item for item in items if item.get_closest_marker("host")]
+    config.hook.pytest_deselected(items=once)
+    items[:] = [item for item in items if not item.get_closest_marker("host")]
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)

@@ -1,8 +1,11 @@
+import json
 import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
+from PIL import Image
 
 import keras_cvx
 from keras_cvx import plugins
@@ -113,3 +116,66 @@ def test_as_a_module():
     )
     assert done.returncode == 0, done.stderr
     assert "keras_cvx>GridDetector" in done.stdout
+
+
+@pytest.fixture
+def coco_folder(tmp_path):
+    """Function of boxes: a folder of two images and their COCO file, which it returns."""
+
+    def make(*boxes, name="instances.json", names=("a.png", "b.png")):
+        for image in names:
+            if not (tmp_path / image).exists():
+                pixels = np.full((30, 40, 3), 40 * len(list(tmp_path.iterdir())), "uint8")
+                Image.fromarray(pixels).save(tmp_path / image)
+        content = {
+            "images": [
+                {"id": place, "file_name": image, "height": 30, "width": 40}
+                for place, image in enumerate(names)
+            ],
+            "categories": [{"id": 1, "name": "cat"}],
+            "annotations": [
+                {"id": place, "image_id": place % 2, "category_id": 1, "bbox": box}
+                for place, box in enumerate(boxes)
+            ],
+        }
+        (tmp_path / name).write_text(json.dumps(content))
+        return tmp_path / name
+
+    return make
+
+
+def test_a_data_set_in_which_nothing_is_wrong(coco_folder, capsys):
+    assert main(["datasets", "check", str(coco_folder([1, 2, 3, 4], [5, 6, 7, 8]))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "instances.json: 2 images"
+    assert lines[1:] == ["2 images, 2 labels in 1 classes", "  cat  2", "nothing wrong was found"]
+
+
+def test_what_is_wrong_is_told_by_the_status(coco_folder, capsys):
+    path = coco_folder([1, 2, 3, 4], [5, 6, 70, 8], [1, 2, -3, 4])
+    assert main(["datasets", "check", str(path)]) == 1
+    output = capsys.readouterr().out
+    assert "error: 1 records that were skipped: " in output
+    assert "error: 1 boxes outside of their image: cat [5.0, 6.0, 75.0, 14.0]" in output
+
+
+def test_parts_are_compared(coco_folder, capsys):
+    train = coco_folder([1, 2, 3, 4], name="train.json")
+    valid = coco_folder([1, 2, 3, 4], name="valid.json", names=("c.png", "a.png"))
+    assert main(["datasets", "check", str(train), str(valid)]) == 1
+    assert "error: 1 images that are in two parts: " in capsys.readouterr().out
+
+
+def test_a_picture_is_drawn(coco_folder, tmp_path, capsys):
+    picture = tmp_path / "samples.png"
+    path = coco_folder([1, 2, 30, 24], [5, 6, 7, 8])
+    assert main(["datasets", "check", str(path), "--picture", str(picture)]) == 0
+    assert f"The picture is {picture}." in capsys.readouterr().out
+    with Image.open(picture) as drawn:
+        assert np.asarray(drawn.convert("L")).std() > 20
+
+
+def test_what_is_no_data_set(tmp_path, capsys):
+    for path in (tmp_path / "nothing.json", tmp_path):
+        assert main(["datasets", "check", str(path)]) == 1
+        assert str(path) in capsys.readouterr().err

@@ -190,7 +190,7 @@ class _Reading:
         self._places: dict[str, int | None] = {}
         self._by_file: dict[str, int] = {}
         self._rows, self._numbers = array("q"), array("q")
-        self._columns = {"boxes": array("d"), "is_crowd": array("b")}
+        self._columns: dict = {"boxes": array("d"), "is_crowd": array("b")}
 
     def add(self, row):
         """Reads a row.

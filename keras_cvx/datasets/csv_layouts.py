@@ -150,7 +150,7 @@ def _with_header(path, header, names, bounding_box_format):
             f"{str(path)!r} must have each of the columns {sorted(_names(names))} once. "
             f"Received: {told(header)}, where {wrong[0]!r} comes {header.count(wrong[0])} times"
         )
-    places = {
+    places: dict = {
         ours: header.index(theirs) if isinstance(theirs, str) else tuple(map(header.index, theirs))
         for ours, theirs in names.items()
     }

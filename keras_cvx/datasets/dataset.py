@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_cvx.datasets.batches import Batches
 from keras_cvx.datasets.checking import check
 from keras_cvx.datasets.record import Record
 from keras_cvx.ops.arguments import check_integers
@@ -98,6 +99,207 @@ class Dataset(Sequence):
             examples; `findings` and `label_counts` have the same as objects.
         """
         return check([self, *others], progress=progress)
+
+    def to_tf_data(
+        self,
+        batch_size,
+        *,
+        preprocess=None,
+        augment=None,
+        targets=None,
+        max_boxes=None,
+        shuffle=False,
+        seed=0,
+        shard=(0, 1),
+        drop_remainder=False,
+        deterministic=True,
+    ):
+        """Batches of images and targets for `fit`, as a `tf.data.Dataset`.
+
+        It works under every backend of Keras. TensorFlow decodes plain JPEG and PNG files, to the
+        pixels that `Record.image` has, which reads all others. `preprocess` and `augment` get
+        TensorFlow's tensors in a graph.
+
+        Each iteration is the next epoch, whether the one before came to its end or not; Keras
+        itself begins one to look at a batch where it has to build a loss.
+
+        Args:
+            batch_size: Positive integer.
+            preprocess: A layer such as `ResizeWithPad`, or another function, of one sample as
+                `Record.sample` gives it, to another; or a list of them. Of the result the images
+                and targets are kept.
+            augment: The same of a batch: a dict of `images` `(B, H, W, 3)`, `bounding_boxes`, and
+                `segmentation_masks` `(B, H, W, 1)`, such as the layers of Keras take. They run one
+                batch after the other: seeded ones draw the same numbers each time.
+            targets: As for `Record.sample`.
+            max_boxes: Rows of boxes for each image, −1 where there is none; what is more is cut,
+                the last ones, with a warning of how many. None for as many as an image of this data
+                set has at most, before those outside of their image are left out. `"batch"` for as
+                many as one of the batch has; models may then be compiled for several shapes.
+            shuffle: Whether an epoch has an order of its own, by the seed and its number.
+            seed: Integer of at least 0. Equal seeds give equal batches, of all pipelines; of random
+                layers only those in `augment`.
+            shard: Pair of an index and the count of hosts, each of which gets images of its own,
+                equally many: as many as are left over, fewer than the count, are left out.
+            drop_remainder: Whether a last batch of fewer images is left out.
+            deterministic: Whether order is kept where another would be faster.
+
+        Returns:
+            A `tf.data.Dataset` of pairs of the images `(B, H, W, 3)` and the targets: a dict of
+            `boxes` `(B, N, 4)` float32 and `labels` `(B, N)` int32, or integer masks `(B, H, W)`;
+            for a tuple of both, a dict of both by the keys of a sample.
+
+        Raises:
+            ValueError: If an argument is none of the above; when a batch is made, if its images
+                are of several sizes.
+            DatasetError: When a batch is made, if an image cannot be read; as TensorFlow's
+                `InvalidArgumentError`, whose text has the message.
+            ImportError: If TensorFlow is missing.
+
+        Example:
+            >>> letterbox = ResizeWithPad(416, 416, bounding_box_format="xyxy")  # doctest: +SKIP
+            >>> pipeline = data.to_tf_data(16, preprocess=letterbox, shuffle=True)  # doctest: +SKIP
+            >>> detector.fit(pipeline, epochs=8)  # doctest: +SKIP
+        """
+        from keras_cvx.datasets.tf_data import tf_data
+
+        batches = self._batches(
+            batch_size,
+            preprocess=preprocess,
+            augment=augment,
+            targets=targets,
+            max_boxes=max_boxes,
+            shuffle=shuffle,
+            seed=seed,
+            shard=shard,
+            drop_remainder=drop_remainder,
+        )
+        return tf_data(batches, deterministic=deterministic)
+
+    def to_pydataset(
+        self,
+        batch_size,
+        *,
+        preprocess=None,
+        augment=None,
+        targets=None,
+        max_boxes=None,
+        shuffle=False,
+        seed=0,
+        shard=(0, 1),
+        drop_remainder=False,
+        workers=1,
+        use_multiprocessing=False,
+        max_queue_size=10,
+    ):
+        """Batches of images and targets for `fit`, as a `keras.utils.PyDataset` of NumPy arrays.
+
+        The next epoch begins when Keras calls `on_epoch_end`.
+
+        Workers that are processes are forked where the system forks, and must then touch none of
+        the frameworks, or they may hang: `ResizeWithPad` and its kind stay in NumPy, while Keras'
+        own layers compute with the backend; use these with threads, or `to_tf_data`. What random
+        layers draw depends on the workers.
+
+        Args:
+            batch_size: As for `to_tf_data`, as are all others up to `drop_remainder`. `preprocess`
+                and `augment` get NumPy arrays, and may give tensors.
+            preprocess: Function of a sample, or list of them.
+            augment: Function of a batch, or list of them.
+            targets: As for `Record.sample`.
+            max_boxes: None, integer, or `"batch"`.
+            shuffle: Boolean.
+            seed: Integer of at least 0.
+            shard: Pair of index and count.
+            drop_remainder: Boolean.
+            workers: Number of threads or processes.
+            use_multiprocessing: Whether they are processes.
+            max_queue_size: The most batches that they are ahead.
+
+        Returns:
+            A `keras.utils.PyDataset` of what `to_tf_data` gives.
+
+        Raises:
+            ValueError: As for `to_tf_data`.
+            DatasetError: When a batch is made, if an image cannot be read.
+        """
+        from keras_cvx.datasets.py_dataset import BatchesPyDataset
+
+        batches = self._batches(
+            batch_size,
+            preprocess=preprocess,
+            augment=augment,
+            targets=targets,
+            max_boxes=max_boxes,
+            shuffle=shuffle,
+            seed=seed,
+            shard=shard,
+            drop_remainder=drop_remainder,
+        )
+        return BatchesPyDataset(
+            batches,
+            workers=workers,
+            use_multiprocessing=use_multiprocessing,
+            max_queue_size=max_queue_size,
+        )
+
+    def to_grain(
+        self,
+        batch_size,
+        *,
+        preprocess=None,
+        augment=None,
+        targets=None,
+        max_boxes=None,
+        shuffle=False,
+        seed=0,
+        shard=(0, 1),
+        drop_remainder=False,
+    ):
+        """Batches of images and targets for `fit`, as a `grain.IterDataset` of NumPy arrays.
+
+        Threads read ahead. Each iterator is of the next epoch, as in `to_tf_data`; its `get_state`
+        tells the epoch and the next batch, and `set_state` goes on there. The state of random
+        layers is not in it.
+
+        Args:
+            batch_size: As for `to_tf_data`, as are all others. `preprocess` and `augment` get NumPy
+                arrays, and may give tensors.
+            preprocess: Function of a sample, or list of them.
+            augment: Function of a batch, or list of them.
+            targets: As for `Record.sample`.
+            max_boxes: None, integer, or `"batch"`.
+            shuffle: Boolean.
+            seed: Integer of at least 0.
+            shard: Pair of index and count.
+            drop_remainder: Boolean.
+
+        Returns:
+            A `grain.IterDataset` of what `to_tf_data` gives.
+
+        Raises:
+            ValueError: As for `to_tf_data`.
+            DatasetError: When a batch is made, if an image cannot be read.
+            ImportError: If grain is missing.
+        """
+        from keras_cvx.datasets.grain_dataset import grain_dataset
+
+        return grain_dataset(
+            self._batches(
+                batch_size,
+                preprocess=preprocess,
+                augment=augment,
+                targets=targets,
+                max_boxes=max_boxes,
+                shuffle=shuffle,
+                seed=seed,
+                shard=shard,
+                drop_remainder=drop_remainder,
+            )
+        )
+
+    def _batches(self, batch_size, **options):
+        return Batches(self.annotations, self._rows, batch_size, **options)
 
     def _rarest_classes(self):
         """For each image the label, of those in it, that the fewest images have; −1 for none."""

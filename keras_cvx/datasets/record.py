@@ -234,10 +234,13 @@ class Record:
         """
         sample = {"images": self.image}
         for target in checked_targets(targets, self._all):
-            sample[target] = self.mask if target == "segmentation_masks" else self._learnable()
+            sample[target] = (
+                self.mask if target == "segmentation_masks" else self.learnable_objects()
+            )
         return sample
 
-    def _learnable(self):
+    def learnable_objects(self):
+        """The `bounding_boxes` of `sample`, for which no pixel is read."""
         boxes, labels = self.boxes, self.labels
         height, width = self.size
         inside = np.clip(boxes, 0, np.array([width, height, width, height], "float32"))

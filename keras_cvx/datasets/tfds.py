@@ -46,7 +46,7 @@ def tfds(name, split="train", *, data_dir=None, download=True, on_error="raise")
     kept, ids, rows = [], [], []
     columns: dict = {name: [] for name in ("boxes", "labels", "is_crowd", "ignored", "areas")}
     pictures = {parts.image, parts.mask}
-    for place, example in enumerate(_source(builder, split, set(features) - pictures, title)):
+    for place, example in enumerate(_source(builder, split, pictures, title)):
         found, fault = _objects(example, parts)
         if fault:
             faults.add(f"{title!r}, record {place}: {fault}")
@@ -57,8 +57,8 @@ def tfds(name, split="train", *, data_dir=None, download=True, on_error="raise")
         ids.append(_id_of(example, place))
         kept.append(place)
     faults.warn()
-    images = _Pixels(_source(builder, split, {parts.image}, title), parts.image, kept)
-    masks = _Masks(_source(builder, split, {parts.mask}, title), parts.mask, kept)
+    images = _Pixels(_source(builder, split, {parts.mask}, title), parts.image, kept)
+    masks = _Masks(_source(builder, split, {parts.image}, title), parts.mask, kept)
     with_objects = parts.objects is not None
     annotations = Annotations(
         source=title,
@@ -131,12 +131,10 @@ def _parts_of(features, title):
     return _Parts(image, mask, objects, boxes, labels, names)
 
 
-def _source(builder, split, wanted, title):
-    """The records of a split with the features that are wanted, decoded when asked for."""
+def _source(builder, split, skipped, title):
+    """The records of a split, decoded when asked for, but for what is skipped."""
     library = _library()
-    decoders = library.decode.PartialDecoding(
-        {name: builder.info.features[name] for name in wanted if name is not None}
-    )
+    decoders = {name: library.decode.SkipDecoding() for name in skipped if name is not None}
     try:
         return builder.as_data_source(split=split, decoders=decoders)
     except NotImplementedError as error:
@@ -145,6 +143,9 @@ def _source(builder, split, wanted, title):
             f"{builder.info.file_format.value!r}. Prepare it anew in another `data_dir`: "
             '`builder(name, data_dir=..., file_format="array_record").download_and_prepare()`.'
         ) from error
+    # Of a split that is none, or without a record.
+    except (ValueError, KeyError) as error:
+        raise DatasetError(f"{title!r} must be a split with records. ({error})") from error
 
 
 def _objects(example, parts):

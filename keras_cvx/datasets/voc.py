@@ -95,7 +95,7 @@ def voc(folder, *, split=None, class_names=None, frame="auto", on_error="raise")
     faults = Faults(on_error)
     annotations, images = _folders(root)
     files = _xml_files(annotations)
-    stems = files if split is None else _listed_stems(root, split, annotations, faults)
+    stems = files if split is None else _listed_stems(root, split, annotations, files, faults)
     reading = _Reading(images, Classes(class_names, _CLASSES), faults)
     for stem in stems:
         reading.add(stem, annotations / files.get(stem, f"{stem}.xml"))
@@ -146,15 +146,15 @@ def _xml_files(folder):
     return files
 
 
-def _listed_stems(root, split, folder, faults):
+def _listed_stems(root, split, folder, files, faults):
     """The names in the list of a split, as keys."""
     lists = [root / "ImageSets" / task / f"{split}.txt" for task in ("Main", "Segmentation")]
     path = next(filter(os.path.isfile, lists), None)
     if path is None:
-        there = sorted({other.stem for some in lists for other in some.parent.glob("*.txt")})
+        others = sorted({other.stem for some in lists for other in some.parent.glob("*.txt")})
         raise ValueError(
             f"`split` must be None or the name of a list in {str(root / 'ImageSets')!r}"
-            f"{', which has ' + listed(there) if there else ''}. Received: split={split!r}"
+            f"{', which has ' + listed(others) if others else ''}. Received: split={split!r}"
         )
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -166,7 +166,8 @@ def _listed_stems(root, split, folder, faults):
         if not name:
             continue
         stem = name_below(folder, name)
-        if stem is None or stem in stems or not os.path.isfile(folder / f"{stem}.xml"):
+        there = stem in files or (stem and os.path.isfile(folder / f"{stem}.xml"))
+        if stem in stems or not there:
             faults.add(
                 f"{str(path)!r}, line {number}: it must be the name of an XML file in "
                 f"{str(folder)!r}, without suffix and once. Received: {told(name)}"
@@ -189,7 +190,7 @@ class _Reading:
         self._images, self.classes, self._faults = ImageFolder(images), classes, faults
         self.stems, self.files, self.sizes = [], [], []
         self._rows, self._numbers = array("q"), array("q")
-        self._columns = {"boxes": array("d"), "ignored": array("b")}
+        self._columns: dict = {"boxes": array("d"), "ignored": array("b")}
         self._used = set()
 
     def add(self, stem, path):

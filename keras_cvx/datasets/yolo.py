@@ -133,7 +133,8 @@ class _Reading:
         self._names, self._faults = class_names, faults
         self._num_classes = MOST_CLASSES if class_names is None else len(class_names)
         self.images, self.found = [], 0
-        self._rows, self._columns = array("q"), {"boxes": array("d"), "labels": array("i")}
+        self._rows = array("q")
+        self._columns: dict = {"boxes": array("d"), "labels": array("i")}
         self._regions, self._outlines = RegionsBuilder(), False
 
     def add(self, image):
@@ -168,11 +169,11 @@ class _Reading:
                 f"of an outline's points. Received: {len(values)} after the class"
             )
         if len(values) == 4:
-            box, outlines = corners(values, "rel_center_xywh"), ()
+            box, outlines = corners(values, "rel_center_xywh"), []
         else:
             points = array("d", fractions(values))
             xs, ys = points[::2], points[1::2]
-            box, outlines = (min(xs), min(ys), max(xs), max(ys)), (points,)
+            box, outlines = (min(xs), min(ys), max(xs), max(ys)), [points]
             self._outlines = True
         self._rows.append(len(self.images))
         self._columns["boxes"].extend(box)

@@ -12,6 +12,8 @@ from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
 from keras_cvx.layers.preprocessing.crop_and_resize import CropAndResize
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
+from keras_cvx.layers.preprocessing.mix_up import MixUp
+from keras_cvx.layers.preprocessing.mosaic import Mosaic
 from keras_cvx.layers.preprocessing.random_crop_and_resize import RandomCropAndResize
 from keras_cvx.layers.preprocessing.resize_with_crop_or_pad import ResizeWithCropOrPad
 from keras_cvx.layers.preprocessing.resize_with_pad import ResizeWithPad
@@ -25,6 +27,8 @@ __all__ = [
     "GridDetectionHead",
     "LocalizationDecoding",
     "LocalizationHead",
+    "MixUp",
+    "Mosaic",
     "NonMaxSuppression",
     "RandomCropAndResize",
     "ResizeWithCropOrPad",

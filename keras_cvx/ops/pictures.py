@@ -41,23 +41,30 @@ def picture(image, name="images"):
             "Reading image files needs Pillow. Install it with `pip install keras-cvx[vision]`."
         ) from error
     try:
-        if not isinstance(image, Image.Image):
-            with Image.open(image) as opened:
-                return picture(opened, name)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):
-            # Pillow's own conversion would cut to 255 what is brighter.
-            grey = (np.asarray(upright).astype("float32") / 257).round().astype("uint8")
-            upright = Image.fromarray(grey)
-        if upright.mode in ("I", "F"):
-            raise ValueError(f"mode {upright.mode!r} has no range: convert it to 8 bits first")
-        return np.asarray(upright.convert("RGB"))
+        if isinstance(image, Image.Image):
+            return _pixels(ImageOps.exif_transpose(image))
+        with Image.open(image) as opened:
+            # Not copied where it is upright, which would take as long as decoding it.
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _pixels(opened)
     # Decoders of damaged files raise whatever they come across.
     except Exception as error:
         raise ValueError(
             f"`{name}` must be an image, or the path of a file that can be decoded. "
             f"Received: {str(image)!r} ({error})"
         ) from error
+
+
+def _pixels(upright):
+    from PIL import Image
+
+    if upright.mode.startswith("I;16"):
+        # Pillow's own conversion would cut to 255 what is brighter.
+        grey = (np.asarray(upright).astype("float32") / 257).round().astype("uint8")
+        upright = Image.fromarray(grey)
+    if upright.mode in ("I", "F"):
+        raise ValueError(f"mode {upright.mode!r} has no range: convert it to 8 bits first")
+    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
 def upright_size(opened):

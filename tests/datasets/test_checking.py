@@ -5,6 +5,8 @@ from PIL import Image
 from keras_cvx.datasets import Dataset, masks
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
 
+pytestmark = pytest.mark.host
+
 SIZE = (8, 10)
 
 

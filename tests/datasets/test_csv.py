@@ -6,6 +6,8 @@ from PIL import Image
 
 from keras_cvx.datasets import DatasetError, csv
 
+pytestmark = pytest.mark.host
+
 WIDTH, HEIGHT = 10, 8
 TENSORFLOW = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 OPEN_IMAGES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsGroupOf\n"

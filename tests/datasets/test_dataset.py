@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from keras_cvx.datasets import Dataset, Record
 from keras_cvx.datasets.annotations import Annotations, grouped
 
+pytestmark = pytest.mark.host
+
 
 def dataset(labels, num_classes=5):
     """Images of one pixel, their colour their place; labels: a list for each of them."""

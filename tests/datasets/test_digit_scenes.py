@@ -9,6 +9,8 @@ from sklearn import datasets as sklearn_datasets
 
 from keras_cvx.datasets import DIGIT_NAMES, digit_scenes
 
+pytestmark = pytest.mark.host
+
 # The package exports the function under the module's own name.
 module = importlib.import_module("keras_cvx.datasets.digit_scenes")
 

@@ -8,6 +8,8 @@ from keras_cvx.datasets import DatasetError
 from keras_cvx.datasets import json_records as module
 from keras_cvx.datasets.json_records import json_records
 
+pytestmark = pytest.mark.host
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -90,3 +92,10 @@ def test_a_value_without_end_is_not_held(path, monkeypatch):
     path.write_text('{"a": ["' + "x" * 5000)
     with pytest.raises(DatasetError, match=r"a value is longer than 100 characters"):
         list(json_records(path, "a"))
+
+
+def test_a_list_that_nobody_asked_for_is_not_held(path, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 10)
+    monkeypatch.setattr(module, "_LONGEST", 100)
+    path.write_text(json.dumps({"b": [{"x": place} for place in range(99)], "a": [1]}))
+    assert list(json_records(path, "a")) == [("a", 0, 1)]

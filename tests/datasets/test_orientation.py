@@ -10,6 +10,8 @@ from keras_cvx.datasets.orientation import (
     upright_shape,
 )
 
+pytestmark = pytest.mark.host
+
 
 def test_no_boxes():
     for orientation in ORIENTATIONS:

@@ -10,6 +10,8 @@ from pycocotools import mask as coco
 from keras_cvx.datasets import polygon_mask, run_length_mask
 from keras_cvx.datasets.rasterizing import counts_of_mask
 
+pytestmark = pytest.mark.host
+
 sides = st.integers(1, 9)
 
 

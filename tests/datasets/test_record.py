@@ -10,6 +10,8 @@ from keras_cvx.datasets.orientation import ORIENTATIONS
 from keras_cvx.datasets.rasterizing import counts_of_mask
 from keras_cvx.datasets.regions import RegionsBuilder
 
+pytestmark = pytest.mark.host
+
 WIDTH, HEIGHT = 24, 16
 BOX = (4, 2, 12, 5)  # of stored pixels: x0, y0, width and height
 

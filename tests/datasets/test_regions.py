@@ -9,6 +9,8 @@ from keras_cvx.datasets import polygon_mask, run_length_mask
 from keras_cvx.datasets.rasterizing import filled
 from keras_cvx.datasets.regions import RegionsBuilder, without_regions
 
+pytestmark = pytest.mark.host
+
 SIZE = (9, 12)
 TRIANGLE, SQUARE = [1.25, 1, 9, 2, 5, 8], [0, 0, 3, 0, 3, 3, 0, 3]
 COUNTS = [13, 4, 91]

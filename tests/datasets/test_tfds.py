@@ -5,6 +5,8 @@ import pytest
 
 from keras_cvx.datasets import DatasetError, tfds
 
+pytestmark = pytest.mark.host
+
 library = pytest.importorskip("tensorflow_datasets")
 
 NAMES = ["cat", "dog", "cow"]
@@ -128,7 +130,9 @@ def test_slices(boxes):
     assert [len(part) for part in parts] == [3, 7]
     names = [record.image_id for part in parts for record in part]
     assert names == [record.image_id for record in tfds(boxes)]
-    assert len(tfds(boxes, "train[:0%]")) == 0
+    for wrong in ("train[:0%]", "valid", "train[x]"):
+        with pytest.raises(DatasetError, match=r"must be a split with records"):
+            tfds(boxes, wrong)
 
 
 def test_masks(tmp_path):

@@ -7,6 +7,8 @@ from PIL import Image
 
 from keras_cvx.datasets import DatasetError, voc
 
+pytestmark = pytest.mark.host
+
 WIDTH, HEIGHT = 10, 8
 CLASSES = [
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -179,10 +181,13 @@ def test_files_beside_their_images(tmp_path):
     (tmp_path / "b.v2.XML").write_text(xml(thing(), file=""))
     (tmp_path / "c.xml").write_text(xml(thing(), file="moved"))
     (tmp_path / ".d.xml").write_text("hidden")
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("b.v2")
     data = voc(tmp_path)
     assert [record.path.name for record in data] == ["a.JPG", "b.v2.png", "moved.bmp"]
     assert [record.image_id for record in data] == ["a", "b.v2", "c"]
     assert data[2].image[0, 0].tolist() == [7, 7, 7]
+    assert [record.image_id for record in voc(tmp_path, split="val")] == ["b.v2"]
 
 
 def test_filename_chooses_among_images_of_one_name(devkit):

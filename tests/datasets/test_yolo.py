@@ -8,6 +8,8 @@ from PIL import Image
 from keras_cvx.datasets import DatasetError, yolo
 from keras_cvx.datasets.yolo_files import splits_of
 
+pytestmark = pytest.mark.host
+
 WIDTH, HEIGHT = 16, 8
 NAMES = "names: [car, bus]\n"
 BOX = "1 0.5 0.5 0.25 0.5\n"

@@ -316,3 +316,13 @@ def test_transfer_learning_flowers(monkeypatch):
     scores = example.main(["--top-epochs", "1", "--epochs", "1"])
     assert all(0 <= score <= 1 for score in scores)
     assert example.load_task(0).names[1] == "daisy"
+
+
+def test_train_on_your_own_data(tmp_path, capsys):
+    arguments = ["--images", "40", "--epochs", "1", "--size", "64", "--output", str(tmp_path)]
+    scores = load("train_on_your_own_data").main(arguments)
+    assert 0.0 <= scores["AP"] <= 1.0
+    printed = capsys.readouterr().out
+    assert "40 images, " in printed
+    assert "on 8 photographs" in printed
+    assert len(list((tmp_path / "own_data").glob("*.jpg"))) == 40

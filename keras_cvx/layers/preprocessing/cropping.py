@@ -23,12 +23,7 @@ class CroppingLayer(GeometricLayer):
 
     def __init__(self, height, width, *, min_visible=0.0, **kwargs):
         super().__init__(height, width, **kwargs)
-        check_numbers(min_visible=min_visible)
-        if not 0 <= min_visible <= 1:
-            raise ValueError(
-                f"`min_visible` must be in [0, 1]. Received: min_visible={min_visible}"
-            )
-        self.min_visible = min_visible
+        self.min_visible = checked_min_visible(min_visible)
 
     def region(self, record):
         """What a record shows of the source: `(..., 1, 4)`, corners in whole pixels.
@@ -42,13 +37,49 @@ class CroppingLayer(GeometricLayer):
         return xp.round(geometry.restore_boxes(target, record, clip=False))
 
     def move_boxes(self, boxes, record):
-        xp = _arrays.namespace(boxes, *record.values())
-        region = self.region(record)
-        low = xp.maximum(boxes[..., :2], region[..., :2])
-        high = xp.maximum(xp.minimum(boxes[..., 2:], region[..., 2:]), low)
-        left = xp.concatenate([low, high], -1)
-        stays = xp.logical_and(area(left) > 0, area(left) >= self.min_visible * area(boxes))
+        left, stays = cut(boxes, self.region(record), self.min_visible)
         return clip(geometry.transform_boxes(left, record), self.height, self.width), stays
 
     def get_config(self):
         return {**super().get_config(), "min_visible": self.min_visible}
+
+
+def cut(boxes, region, min_visible):
+    """Boxes cut to a region, and of which of them enough is left.
+
+    Args:
+        boxes: Float32 `(..., N, 4)`, corners `x0, y0, x1, y1` in pixels.
+        region: Float32 array that broadcasts with them, likewise.
+        min_visible: Float in `[0, 1]`, the least share of its area that a box must keep.
+
+    Returns:
+        Tuple of the boxes, of no area where they are outside, and a boolean array `(..., N)`, False
+        for those and for what keeps less.
+
+    Example:
+        >>> import numpy as np
+        >>> boxes = np.float32([[1, 1, 3, 3], [3, 1, 7, 2], [5, 0, 6, 3]])
+        >>> left, stays = cut(boxes, np.float32([0, 0, 4, 4]), 0.5)
+        >>> left[:2].tolist(), stays.tolist()
+        ([[1.0, 1.0, 3.0, 3.0], [3.0, 1.0, 4.0, 2.0]], [True, False, False])
+    """
+    xp = _arrays.namespace(boxes, region)
+    low = xp.maximum(boxes[..., :2], region[..., :2])
+    high = xp.maximum(xp.minimum(boxes[..., 2:], region[..., 2:]), low)
+    left = xp.concatenate([low, high], -1)
+    return left, xp.logical_and(area(left) > 0, area(left) >= min_visible * area(boxes))
+
+
+def checked_min_visible(min_visible):
+    """`min_visible` if it is a share.
+
+    Args:
+        min_visible: Any object.
+
+    Raises:
+        ValueError: If it is no number in `[0, 1]`.
+    """
+    check_numbers(min_visible=min_visible)
+    if not 0 <= min_visible <= 1:
+        raise ValueError(f"`min_visible` must be in [0, 1]. Received: min_visible={min_visible}")
+    return min_visible

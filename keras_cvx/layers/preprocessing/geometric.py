@@ -5,21 +5,20 @@ import numpy as np
 
 from keras_cvx import geometry
 from keras_cvx.layers.preprocessing.image_lists import batch_of
-from keras_cvx.ops import _arrays, _kernels
-from keras_cvx.ops.arguments import (
-    check_fill_value,
-    check_integers,
-    check_record,
-    checked_data_format,
-    shapes_agree,
-    static_shape,
+from keras_cvx.layers.preprocessing.samples import (
+    check_format_given,
+    check_geometry,
+    check_masks,
+    check_rows,
+    dense_rows,
+    images_of,
+    size_of,
 )
+from keras_cvx.ops import _arrays, _kernels
+from keras_cvx.ops.arguments import check_fill_value, check_integers, checked_data_format
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.ops.pictures import is_picture, picture
 from keras_cvx.ops.resizing import pad, resize
-
-# The shape of a row and the dtype of the entries of `bounding_boxes`, where a list tells neither.
-_ROWS = {"boxes": ((4,), "float32"), "labels": ((), "int32")}
 
 
 class GeometricLayer(keras.layers.Layer):
@@ -127,7 +126,7 @@ class GeometricLayer(keras.layers.Layer):
         return resize(pad(maps, content, [-x for x in offset], fill_value), source_size)
 
     def __call__(self, data, *args, **kwargs):
-        images = _images(data)
+        images = images_of(data)
         if is_picture(images):
             images = picture(images)
             data = {**data, "images": images} if isinstance(data, dict) else images
@@ -162,7 +161,7 @@ class GeometricLayer(keras.layers.Layer):
         images = sample["images"] = xp.convert_to_tensor(sample["images"])
         batched = len(self._size_of(images)[0]) == 1
         if sample.get("bounding_boxes") is not None:
-            sample["bounding_boxes"] = _dense(sample["bounding_boxes"], batched)
+            sample["bounding_boxes"] = dense_rows(sample["bounding_boxes"], batched)
         if sample.get("segmentation_masks") is not None:
             masks = sample["segmentation_masks"]
             sample["segmentation_masks"] = _arrays.namespace(masks).convert_to_tensor(masks)
@@ -243,74 +242,18 @@ class GeometricLayer(keras.layers.Layer):
 
     def _size_of(self, images):
         """The leading axes of images, none or that of the batch, their height and their width."""
-        if getattr(images.shape, "rank", 0) is None:
-            raise ValueError(
-                "`images` must be of a known rank. Received: a tensor of unknown rank. Where "
-                "`tf.io.decode_image` made it, give it `expand_animations=False`."
-            )
-        shape = tuple(images.shape)
-        if len(shape) not in (3, 4):
-            raise ValueError(
-                "`images` must be of rank 3, one image, or of rank 4, a batch; those of several "
-                f"sizes come in a list. Received: shape {shape}"
-            )
-        height, width = shape[-3:-1] if self.data_format == "channels_last" else shape[-2:]
-        if 0 in (height, width):
-            raise ValueError(
-                "`images` must have at least one row and one column. "
-                f"Received: height={height}, width={width}"
-            )
-        return shape[:-3], height, width
+        return size_of(images, self.data_format)
 
     def _check(self, sample):
         """Raises for parts of a sample that do not go together; symbolic ones will do."""
-        batch, height, width = self._size_of(sample["images"])
+        batch, *size = self._size_of(sample["images"])
         if sample.get("segmentation_masks") is not None:
-            shape = tuple(sample["segmentation_masks"].shape)
-            expected = (*batch, height, width)
-            if not any(shapes_agree(shape, (*expected, *last)) for last in ((), (None,))):
-                raise ValueError(
-                    "`segmentation_masks` must be of the size of their images, "
-                    f"{expected} or {(*expected, 1)}. Received: masks of shape {shape}"
-                )
+            check_masks(sample["segmentation_masks"], batch, size)
         if sample.get("bounding_boxes") is not None:
-            self._check_rows(sample["bounding_boxes"], batch)
+            check_format_given(self.bounding_box_format)
+            check_rows(sample["bounding_boxes"], batch)
         if sample.get("geometry") is not None:
-            check_record(sample["geometry"])
-            shape = static_shape(sample["geometry"]["offset"])
-            if len(shape) > 1 and not shapes_agree(shape, (*batch, 2)):
-                raise ValueError(
-                    "`geometry` must hold one record, or one for each image. Received: records of "
-                    f"{shape[:-1]} for images of {batch}"
-                )
-
-    def _check_rows(self, given, batch):
-        if self.bounding_box_format is None:
-            raise ValueError(
-                "`bounding_box_format` must be given for a sample with bounding boxes. "
-                "Received: bounding_box_format=None. Make the layer with, for instance, "
-                "`bounding_box_format='xyxy'`."
-            )
-        if not isinstance(given, dict) or "boxes" not in given:
-            raise ValueError(
-                "`bounding_boxes` must be a dictionary with the keys 'boxes' and 'labels'. "
-                f"Received: {type(given).__name__}"
-            )
-        shape = tuple(given["boxes"].shape)
-        if not shapes_agree(shape, (*batch, None, 4)):
-            mend = ""
-            if shapes_agree(shape, (*batch, 4)):
-                mend = ". Of one object an image, pass `boxes[..., None, :]`, `labels[..., None]`."
-            raise ValueError(
-                f"`boxes` of `bounding_boxes` must be of shape {(*batch, 'N', 4)}. "
-                f"Received: boxes of shape {shape}{mend}"
-            )
-        labels = given.get("labels")
-        if labels is not None and not shapes_agree(tuple(labels.shape), shape[:-1]):
-            raise ValueError(
-                "`labels` must be one for each of the `boxes`. Received: labels of shape "
-                f"{tuple(labels.shape)} and boxes of shape {shape}"
-            )
+            check_geometry(sample["geometry"], batch)
 
     def _place(self, images, record, interpolation, antialias, fill_value):
         xp = _arrays.namespace(images)
@@ -357,33 +300,6 @@ class GeometricLayer(keras.layers.Layer):
         if labels is not None:
             result["labels"] = xp.where(present, labels, -xp.ones_like(labels))
         return result
-
-
-def _dense(given, batched):
-    """What belongs to the boxes in arrays, where it came in lists or ragged tensors."""
-    if not isinstance(given, dict):
-        return given
-    return {name: _dense_entry(name, value, batched) for name, value in given.items()}
-
-
-def _dense_entry(name, value, batched):
-    if isinstance(value, (list, tuple)) and batched:
-        value = [_dense_entry(name, row, False) for row in value]
-    elif isinstance(value, (list, tuple)):
-        shape, dtype = _ROWS.get(name, ((), None))
-        value = np.asarray(value, dtype) if value else np.zeros((0, *shape), dtype)
-    return _arrays.dense(value, signed=name == "labels")
-
-
-def _images(data):
-    if isinstance(data, dict):
-        if data.get("images") is None:
-            raise ValueError(
-                "`data` must be an image, a batch or a list of images, or a dictionary with the "
-                f"key 'images'. Received: a dictionary with the keys {sorted(map(str, data))}"
-            )
-        return data["images"]
-    return data
 
 
 def _whole(pair):

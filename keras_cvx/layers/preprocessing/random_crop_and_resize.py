@@ -1,17 +1,11 @@
 """Augmentation: a random region of each image becomes the whole of it."""
 
-import functools
 import math
-import multiprocessing
-import zlib
-
-import keras
-import numpy as np
 
 from keras_cvx import geometry, plugins
 from keras_cvx.layers.preprocessing.cropping import CroppingLayer
+from keras_cvx.layers.preprocessing.seeded import SeededLayer
 from keras_cvx.ops import _arrays
-from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.regions import CROP_INTERPOLATIONS, crop_and_resize
 from keras_cvx.ops.resizing import check_interpolation
 
@@ -20,7 +14,7 @@ _ATTEMPTS = 10
 
 
 @plugins.register("RandomCropAndResize", kind="layer")
-class RandomCropAndResize(CroppingLayer):
+class RandomCropAndResize(SeededLayer, CroppingLayer):
     """Crops a random region of each image and resizes it: "Inception-style" augmentation.
 
     The region has a share of the image's area that is uniform in `scale`, an aspect ratio whose
@@ -79,21 +73,10 @@ class RandomCropAndResize(CroppingLayer):
         min_visible=0.0,
         **kwargs,
     ):
-        super().__init__(height, width, min_visible=min_visible, **kwargs)
+        super().__init__(height, width, seed=seed, min_visible=min_visible, **kwargs)
         self.interpolation = check_interpolation(interpolation, CROP_INTERPOLATIONS)
         self.scale = _check_range("scale", scale, 1.0)
         self.aspect_ratio = _check_range("aspect_ratio", aspect_ratio, math.inf)
-        if seed is not None:
-            check_integers(0, seed=seed)
-        self.seed = seed
-        self._drawn_seed = np.random.randint(1, 10**9) if seed is None else seed
-        self._process = self._host_generator = None
-        # The state of the backend's generator waits until a tensor of the backend comes.
-        self.built = False
-
-    def build(self, data_shape=None):
-        self.seed_generator = keras.random.SeedGenerator(self._drawn_seed)
-        self.built = True
 
     def record(self, source_size):
         return geometry.resize(source_size, (self.height, self.width))
@@ -110,38 +93,16 @@ class RandomCropAndResize(CroppingLayer):
             "interpolation": self.interpolation,
             "scale": self.scale,
             "aspect_ratio": self.aspect_ratio,
-            "seed": self.seed,
         }
 
     def _random_record(self, images):
         """A record of each image, its region drawn."""
         xp = _arrays.namespace(images)
         *batch, height, width, _ = xp.shape(images)
-        numbers = self._uniform(images, (*batch, 2 * _ATTEMPTS + 2))
+        numbers = self.uniform(images, (*batch, 2 * _ATTEMPTS + 2))
         height, width = (xp.cast(xp.convert_to_tensor(x), "float32") for x in (height, width))
         region = random_region(numbers, height, width, self.scale, self.aspect_ratio)
         return geometry.crop_and_resize((height, width), region, (self.height, self.width))
-
-    def _uniform(self, images, shape):
-        if _arrays.is_of_keras(images):
-            return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        if _arrays.is_tensorflow(images):
-            return self._tensorflow_generator.uniform(shape)
-        return self._numpy_generator.random(shape, "float32")
-
-    @functools.cached_property
-    def _tensorflow_generator(self):
-        return _arrays.tensorflow_generator(self._drawn_seed)
-
-    @property
-    def _numpy_generator(self):
-        # A worker inherits the generator of its parent, state included, with all its brothers.
-        process = multiprocessing.current_process().name
-        if self._process != process:
-            self._process = process
-            number = 0 if multiprocessing.parent_process() is None else zlib.crc32(process.encode())
-            self._host_generator = np.random.default_rng([self._drawn_seed, number])
-        return self._host_generator
 
     def _place(self, images, record, interpolation, antialias, fill_value):
         xp = _arrays.namespace(images)
