@@ -12,6 +12,8 @@ from PIL import Image
 from keras_cvx.datasets import Dataset, DatasetError, voc, write_voc, write_voc_detections
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
 
+pytestmark = pytest.mark.host
+
 CLASSES = ("car", "Straßen bahn", "<木>")
 NAMES = ["a b.png", "leer.jpg", "ü/木 & co.png"]
 

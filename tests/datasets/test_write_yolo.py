@@ -19,6 +19,8 @@ from keras_cvx.datasets import (
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
 from keras_cvx.datasets.regions import RegionsBuilder
 
+pytestmark = pytest.mark.host
+
 CLASSES = ("car", "Straßenbahn: 5", "no")
 NAMES = ["a b.png", "leer.jpg", "ü/木.png"]
 
