@@ -114,12 +114,10 @@ def write_yolo_detections(detections, data, folder, *, bounding_box_format="xyxy
     # All are looked at before the first is written.
     found = list(detections_by_image(detections, data, bounding_box_format))
     folder = new_folder(folder)
-    for name, (record, *columns) in zip(names, found, strict=True):
-        lines = [
-            _line(label, _centre_and_sides(np.reshape(box, (2, 2))) / record.size[::-1], confidence)
-            for box, confidence, label in zip(*columns, strict=True)
-        ]
-        _write_lines(folder / f"{stem(name)}.txt", lines)
+    for name, (record, boxes, confidence, labels) in zip(names, found, strict=True):
+        numbers = _centre_and_sides(np.reshape(boxes, (-1, 2, 2))) / record.size[::-1]
+        rows = zip(labels, numbers, confidence, strict=True)
+        _write_lines(folder / f"{stem(name)}.txt", [_line(*row) for row in rows])
 
 
 def _checked_parts(parts):
@@ -193,8 +191,8 @@ def _lines(record, outlines, left_out):
 
 
 def _centre_and_sides(corners):
-    near, far = corners
-    return np.stack([(near + far) / 2, far - near])
+    near, far = corners[..., 0, :], corners[..., 1, :]
+    return np.stack([(near + far) / 2, far - near], axis=-2)
 
 
 def _line(label, numbers, *confidence):

@@ -93,6 +93,7 @@ def test_what_stands_in_the_file(street, tmp_path):
     ]
 
 
+@pytest.mark.host
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -123,6 +124,7 @@ def test_what_is_written_is_read(random_data, capsys, drawn):
                     np.testing.assert_array_equal(reference.annToMask(one), mask)
 
 
+@pytest.mark.host
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 14), st.floats(0, 9)), min_size=3, max_size=6),
