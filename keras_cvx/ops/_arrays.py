@@ -217,6 +217,22 @@ def tensorflow():
     )
 
 
+def untranslated(function, array):
+    """The function, which AutoGraph is to leave as it is where it traces one of such arrays.
+
+    Nothing in this package needs a translation, which takes seconds for the first trace.
+
+    Args:
+        function: Any function.
+        array: What it is called with.
+    """
+    if not is_tensorflow(array):
+        return function
+    import tensorflow as tf
+
+    return tf.autograph.experimental.do_not_convert(function)
+
+
 def tensorflow_generator(seed):
     """A `tf.random.Generator`, made outside of whatever graph is being traced.
 

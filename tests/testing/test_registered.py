@@ -20,6 +20,8 @@ from keras_cvx.layers import (
     GridDetectionHead,
     LocalizationDecoding,
     LocalizationHead,
+    MixUp,
+    Mosaic,
     NonMaxSuppression,
     RandomCropAndResize,
     ResizeWithCropOrPad,
@@ -88,6 +90,8 @@ SAMPLE = {
     },
     "segmentation_masks": RNG.integers(0, CLASSES, (BATCH, 32, 48)).astype("int32"),
 }
+# Each image of a class, too.
+MIXED = {**SAMPLE, "labels": np.eye(CLASSES, dtype="float32")[np.arange(BATCH) % CLASSES]}
 BAD_SAMPLES = {
     "images": IMAGES[:, 0, 0],
     "segmentation_masks": {**SAMPLE, "segmentation_masks": SAMPLE["segmentation_masks"][:, 1:]},
@@ -302,6 +306,39 @@ CASES = {
             "segmentation_masks": {"images": IMAGES, "segmentation_masks": IMAGES[:, 1:, :, 0]},
         },
         # Every call draws other regions; its own test seeds both.
+        "skip": {"compiled"},
+    },
+    "Mosaic": {
+        "factory": Mosaic,
+        "init_kwargs": {
+            "center": [0.375, 0.5],
+            "min_visible": 0.25,
+            "seed": 5,
+            "bounding_box_format": "center_xywh",
+            "data_format": "channels_last",
+        },
+        "inputs": MIXED,
+        "invalid": {
+            "center": [[0.75, 0.25], [-0.5, 0.5], [0.5, 1.5], 0.5],
+            "min_visible": [-0.5, 1.5, float("nan")],
+            "seed": [-1, 0.5],
+            "bounding_box_format": ["corners"],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {**BAD_SAMPLES, "labels": {**SAMPLE, "labels": LABELS}},
+        # Every call draws other images; its own test compiles the same ones.
+        "skip": {"compiled"},
+    },
+    "MixUp": {
+        "factory": MixUp,
+        "init_kwargs": {"alpha": 0.75, "seed": 5, "data_format": "channels_last"},
+        "inputs": MIXED,
+        "invalid": {
+            "alpha": [0.0, -1.0, float("inf")],
+            "seed": [-1, 0.5],
+            "data_format": ["channels_middle"],
+        },
+        "invalid_inputs": {**BAD_SAMPLES, "labels": {**SAMPLE, "labels": LABELS}},
         "skip": {"compiled"},
     },
     "InputNormalization": {

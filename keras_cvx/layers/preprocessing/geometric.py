@@ -139,7 +139,7 @@ class GeometricLayer(keras.layers.Layer):
         if _arrays.is_of_keras(images):
             return super().__call__(data, *args, **kwargs)
         # On the host, as it came, and with no tensor of the backend.
-        return self.call(data, *args, **kwargs)
+        return _arrays.untranslated(self.call, images)(data, *args, **kwargs)
 
     def call(self, data, *, training=False):
         return self._move(data, self._record_of)

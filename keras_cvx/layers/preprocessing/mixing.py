@@ -84,10 +84,11 @@ class MixingLayer(SeededLayer):
         return record
 
     def __call__(self, data, *args, **kwargs):
-        if _arrays.is_of_keras(images_of(data)):
+        images = images_of(data)
+        if _arrays.is_of_keras(images):
             return super().__call__(data, *args, **kwargs)
         # On the host, as it came, and with no tensor of the backend.
-        return self.call(data, *args, **kwargs)
+        return _arrays.untranslated(self.call, images)(data, *args, **kwargs)
 
     def call(self, data, *, training=True):
         if not training:

@@ -266,31 +266,8 @@ def test_in_a_model():
     assert not np.array_equal(one, other)
 
 
-def compile_with_state(crop, **options):
-    """Function of a sample, compiled by XLA, that advances the generator of a layer or a model."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(lambda tensors: crop(tensors, **options), jit_compile=True)
-    if keras.backend.backend() != "jax":
-        pytest.skip("torch has no XLA here")
-    import jax
-
-    if not crop.built:
-        crop.build()
-    pure = jax.jit(lambda *x: crop.stateless_call(*x, **options))
-
-    def advancing(tensors):
-        moved, state = pure([], [v.value for v in crop.non_trainable_variables], tensors)
-        for variable, value in zip(crop.non_trainable_variables, state, strict=True):
-            variable.assign(value)
-        return moved
-
-    return advancing
-
-
 @pytest.mark.parametrize("xla", [False, True])
-def test_a_sample_in_a_model(xla):
+def test_a_sample_in_a_model(compiled_with_state, xla):
     """What a model draws, the host makes of the same region: pixels, boxes and masks."""
     inputs = {
         "images": keras.Input((HEIGHT, WIDTH, 3), dtype="uint8", name="images"),
@@ -304,9 +281,8 @@ def test_a_sample_in_a_model(xla):
     }
     crop = layer(min_visible=0.4)
     model = keras.Model(inputs, crop(inputs))
-    call = (
-        compile_with_state(model, training=True) if xla else functools.partial(model, training=True)
-    )
+    compiled = compiled_with_state if xla else functools.partial
+    call = compiled(model, training=True)
     drawn = []
     for _ in range(2):
         moved = keras.tree.map_structure(
@@ -338,11 +314,12 @@ def assert_moved_by_its_record(crop, moved):
 
 
 @pytest.mark.parametrize("xla", [False, True])
-def test_in_a_model_at_inference(xla):
+def test_in_a_model_at_inference(compiled_with_state, xla):
     image = keras.Input((HEIGHT, WIDTH, 3))
     model = keras.Model(image, layer()(image))
     options = {"training": False}
-    call = compile_with_state(model, **options) if xla else functools.partial(model, **options)
+    compiled = compiled_with_state if xla else functools.partial
+    call = compiled(model, **options)
     images = IMAGES.astype("float32")
     np.testing.assert_allclose(
         to_numpy(call(ops.convert_to_tensor(images))),
@@ -352,9 +329,9 @@ def test_in_a_model_at_inference(xla):
     )
 
 
-def test_compiled():
+def test_compiled(compiled_with_state):
     tensors = keras.tree.map_structure(ops.convert_to_tensor, sample())
-    one, other = compile_with_state(layer()), compile_with_state(layer())
+    one, other = compiled_with_state(layer()), compiled_with_state(layer())
     moved = one(tensors)
     assert offsets(other(tensors)) == offsets(moved)
     assert offsets(one(tensors)) != offsets(moved)
