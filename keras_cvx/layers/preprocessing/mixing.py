@@ -205,7 +205,8 @@ def partners(numbers):
     batch = xp.shape(numbers)[0]
     whole = xp.cast(xp.convert_to_tensor(batch), "float32")
     # Steps to the next images, the others of these in ascending order.
-    steps, taken = [], []
+    steps: list = []
+    taken: list = []
     for k in range(numbers.shape[-1]):
         free = xp.maximum(whole - (k + 1), xp.ones_like(whole))
         # Rounding may make the product one too great.
