@@ -45,7 +45,7 @@ def weights(tile, overlap, *, first, last):
 
     Args:
         tile: Positive integer.
-        overlap: Integer of at least 0.
+        overlap: None, or integer of at least 0.
         first: Whether the tile begins where the image begins.
         last: Whether it ends where the image ends.
 
@@ -76,7 +76,7 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
         input_shape: Static shape of the network's images, None where any size will do.
         stride: Integer.
         tile_size: None, integer, or pair of integers.
-        overlap: Integer of at least 0.
+        overlap: None, or integer of at least 0.
         batch_size: Positive integer.
 
     Returns:
@@ -86,11 +86,10 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
         ValueError: If an argument is out of its range, an image is of another shape, or a file
             cannot be decoded.
     """
-    check_integers(0, overlap=overlap)
     check_integers(1, batch_size=batch_size)
     shape = any_size(input_shape)[1:]
     sides = tuple(input_shape[spatial_axes()])
-    size = _checked_size(tile_size, overlap, stride, sides)
+    size, overlap = _checked_sizes(tile_size, overlap, stride, sides)
     result: dict[str, list] = {"masks": [], "confidence": []}
     for index, one in enumerate(images):
         image = np.asanyarray(as_array(one, index))
@@ -109,8 +108,8 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
     return result
 
 
-def _checked_size(tile_size, overlap, stride, sides):
-    """Height and width of the tiles, which must agree with the static sides of the images."""
+def _checked_sizes(tile_size, overlap, stride, sides):
+    """Height and width of the tiles, which must agree with the images' static sides; overlap."""
     if tile_size is None:
         tile_size = tuple(side or _TILE for side in sides)
     tile_size = tuple(tile_size) if isinstance(tile_size, (list, tuple)) else (tile_size,) * 2
@@ -121,12 +120,15 @@ def _checked_size(tile_size, overlap, stride, sides):
             "`tile_size` must be the size of the images that the backbone takes, "
             f"{sides}. Received: tile_size={tile_size}"
         )
+    if overlap is None:
+        overlap = max(0, min(min(tile_size) // 4, min(tile_size) - stride))
+    check_integers(0, overlap=overlap)
     if overlap > min(tile_size) - stride:
         raise ValueError(
             f"`overlap` must be less than `tile_size` by {stride} or more, the largest stride. "
             f"Received: overlap={overlap}, tile_size={tile_size}"
         )
-    return tile_size
+    return tile_size, overlap
 
 
 def blended(image, predict, tile_size, overlap, stride, batch_size):

@@ -239,7 +239,7 @@ class Segmenter(TaskModel):
                 return self._of_several_sizes(sample, batch_size or 32)
         return super().predict(x, batch_size=batch_size, **kwargs)
 
-    def predict_tiled(self, x, tile_size=None, overlap=128, batch_size=1):
+    def predict_tiled(self, x, tile_size=None, overlap=None, batch_size=1):
         """As `predict`, of large images at their own size, tile by tile.
 
         The logits of neighbouring tiles are blended where they overlap; the outer quarter of the
@@ -255,7 +255,7 @@ class Segmenter(TaskModel):
             tile_size: Positive integer, or a pair of height and width in pixels. The size of the
                 backbone's images if None, or 512 if that is unknown.
             overlap: Pixels that neighbouring tiles share, at least; less than the tile by the
-                largest stride or more.
+                largest stride or more. A quarter of the tile if None.
             batch_size: Positive integer, tiles at once; more take more memory.
 
         Returns:

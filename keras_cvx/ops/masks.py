@@ -1,5 +1,7 @@
 """Pixels of masks: which count, which class they are of, and which lie at given places."""
 
+import warnings
+
 import numpy as np
 from keras import ops
 
@@ -141,6 +143,14 @@ def check_masks(masks, *, image_size, num_images, num_classes, ignored):
                 f"the first with such ids. Map them to classes, or give the model {more}these ids "
                 "as `ignore_class`."
             )
+    kept = masks[~np.isin(masks, ignored)]
+    if kept.size < masks.size and kept.size and not kept.any():
+        warnings.warn(
+            f"`y` has no class but 0 beside the ignored {list(ignored)}, so that there is nothing "
+            "to learn. Where 255 is an object and not to be ignored, pass `masks // 255`.",
+            # The user's call of `fit`.
+            stacklevel=5,
+        )
 
 
 def weights_of_classes(weights, masks):

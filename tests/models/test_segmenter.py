@@ -618,6 +618,8 @@ def test_tiles_of_a_backbone_of_one_size():
     segmenter = Segmenter(make_backbone(32), CLASSES, decoder=TransposedConvDecoder(CLASSES, [4]))
     found = segmenter.predict_tiled(np.zeros((1, 64, 48, 3), "uint8"), overlap=8)
     assert found["masks"].shape == (1, 64, 48)
+    quarter = segmenter.predict_tiled(np.zeros((1, 64, 48, 3), "uint8"))
+    np.testing.assert_array_equal(quarter["confidence"], found["confidence"])
     with pytest.raises(ValueError, match=r"`x\[0\]` must be as large as .* \(32, 32\), or larger"):
         segmenter.predict_tiled(np.zeros((1, 64, 20, 3), "uint8"), overlap=8)
     with pytest.raises(ValueError, match=r"`tile_size` must be the size of the images.*\(32, 32\)"):

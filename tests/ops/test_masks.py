@@ -119,3 +119,15 @@ def test_masks_that_cannot(change, ignored, message):
     masks = np.array([[[0, 1, 255], [3, 2, 255]]] * 2)
     with pytest.raises(ValueError, match=message):
         check(change(masks), ignored)
+
+
+def test_objects_that_are_ignored_are_told():
+    masks = np.array([[[0, 255, 255], [0, 0, 255]]] * 2)
+    with pytest.warns(
+        UserWarning, match=r"no class but 0 beside the ignored \[255\].*masks // 255"
+    ):
+        check(masks)
+    # Warnings are errors here.
+    for fine in (masks * 0, masks * 0 + 255, masks // 255 + 1, np.where(masks, masks, 2)):
+        check(fine)
+    check(masks * 0, ())
