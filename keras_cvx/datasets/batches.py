@@ -16,7 +16,7 @@ BOXES, MASKS = TARGETS
 class Batches:
     """The batches of a data set in every epoch, by their places.
 
-    The other arguments are those of `Dataset.to_pydataset`, which describes them.
+    The other arguments are the options of `Dataset.to_tf_data`, which describes them.
 
     Args:
         annotations: `Annotations`.
@@ -36,14 +36,14 @@ class Batches:
         rows,
         batch_size,
         *,
-        preprocess,
-        augment,
-        targets,
-        max_boxes,
-        shuffle,
-        seed,
-        shard,
-        drop_remainder,
+        preprocess=None,
+        augment=None,
+        targets=None,
+        max_boxes=None,
+        shuffle=False,
+        seed=0,
+        shard=(0, 1),
+        drop_remainder=False,
     ):
         check_integers(1, batch_size=batch_size)
         check_integers(0, seed=seed)

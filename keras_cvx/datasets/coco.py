@@ -4,14 +4,13 @@ import math
 import operator
 import os
 from array import array
-from pathlib import Path
 
 import numpy as np
 
 from keras_cvx.datasets.annotations import FRAMES, Annotations, Paths, grouped
 from keras_cvx.datasets.corners import LARGEST
 from keras_cvx.datasets.dataset import Dataset
-from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, told
+from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, checked_path, told
 from keras_cvx.datasets.image_files import name_below
 from keras_cvx.datasets.json_records import json_records
 from keras_cvx.datasets.rasterizing import (
@@ -56,6 +55,7 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
 
     Example:
         >>> import json, tempfile
+        >>> from pathlib import Path
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
         >>> Image.new("RGB", (6, 4)).save(folder / "street.png")
@@ -77,12 +77,7 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
         [[0, 0, 0, 0, 0, 0], [0, 2, 2, 0, 0, 0], [0, 2, 2, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
     """  # fmt: skip
     check_choice(FRAMES, frame=frame)
-    try:
-        path = Path(annotations)
-    except TypeError:
-        raise ValueError(
-            f"`annotations` must be the path of a JSON file. Received: {told(annotations)}"
-        ) from None
+    path = checked_path("annotations", annotations, "a JSON file")
     folder = checked_folder("images", images)
     faults = Faults(on_error)
     head = _Head(path, folder, faults)

@@ -4,7 +4,6 @@ import itertools
 from array import array
 from csv import Error as CSVError
 from csv import reader
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from keras_cvx.datasets.class_names import Classes
 from keras_cvx.datasets.corners import corners
 from keras_cvx.datasets.csv_layouts import check_columns, layout_of
 from keras_cvx.datasets.dataset import Dataset
-from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, told
+from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, checked_path, told
 from keras_cvx.datasets.image_files import ImageFolder
 from keras_cvx.datasets.told_sizes import size_of
 from keras_cvx.ops.arguments import check_choice
@@ -81,6 +80,7 @@ def csv(
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
         >>> Image.new("RGB", (6, 4)).save(folder / "street.png")
@@ -95,12 +95,7 @@ def csv(
     """
     check_choice(FRAMES, frame=frame)
     check_columns(columns, bounding_box_format)
-    try:
-        path = Path(annotations)
-    except TypeError:
-        raise ValueError(
-            f"`annotations` must be the path of a CSV file. Received: {told(annotations)}"
-        ) from None
+    path = checked_path("annotations", annotations, "a CSV file")
     folder = checked_folder("images", images)
     faults = Faults(on_error)
     with _opened(path) as file:

@@ -100,20 +100,7 @@ class Dataset(Sequence):
         """
         return check([self, *others], progress=progress)
 
-    def to_tf_data(
-        self,
-        batch_size,
-        *,
-        preprocess=None,
-        augment=None,
-        targets=None,
-        max_boxes=None,
-        shuffle=False,
-        seed=0,
-        shard=(0, 1),
-        drop_remainder=False,
-        deterministic=True,
-    ):
+    def to_tf_data(self, batch_size, *, deterministic=True, **options):
         """Batches of images and targets for `fit`, as a `tf.data.Dataset`.
 
         It works under every backend of Keras. TensorFlow decodes plain JPEG and PNG files, to the
@@ -125,24 +112,28 @@ class Dataset(Sequence):
 
         Args:
             batch_size: Positive integer.
-            preprocess: A layer such as `ResizeWithPad`, or another function, of one sample as
-                `Record.sample` gives it, to another; or a list of them. Of the result the images
-                and targets are kept.
-            augment: The same of a batch: a dict of `images` `(B, H, W, 3)`, `bounding_boxes`, and
-                `segmentation_masks` `(B, H, W, 1)`, such as the layers of Keras take. They run one
-                batch after the other: seeded ones draw the same numbers each time.
-            targets: As for `Record.sample`.
-            max_boxes: Rows of boxes for each image, −1 where there is none; what is more is cut,
-                the last ones, with a warning of how many. None for as many as an image of this data
-                set has at most, before those outside of their image are left out. `"batch"` for as
-                many as one of the batch has; models may then be compiled for several shapes.
-            shuffle: Whether an epoch has an order of its own, by the seed and its number.
-            seed: Integer of at least 0. Equal seeds give equal batches, of all pipelines; of random
-                layers only those in `augment`.
-            shard: Pair of an index and the count of hosts, each of which gets images of its own,
-                equally many: as many as are left over, fewer than the count, are left out.
-            drop_remainder: Whether a last batch of fewer images is left out.
             deterministic: Whether order is kept where another would be faster.
+            **options: All of them are None, False or 0 unless told, and `shard` is `(0, 1)`.
+
+                - `preprocess`: A layer such as `ResizeWithPad`, or another function, of one sample
+                  as `Record.sample` gives it, to another; or a list of them. Of the result the
+                  images and targets are kept.
+                - `augment`: The same of a batch: a dict of `images` `(B, H, W, 3)`,
+                  `bounding_boxes`, and `segmentation_masks` `(B, H, W, 1)`, such as the layers of
+                  Keras take. They run one batch after the other: seeded ones draw the same numbers
+                  each time.
+                - `targets`: As for `Record.sample`.
+                - `max_boxes`: Rows of boxes for each image, −1 where there is none; what is more is
+                  cut, the last ones, with a warning of how many. None for as many as an image of
+                  this data set has at most, before those outside of their image are left out.
+                  `"batch"` for as many as one of the batch has; models may then be compiled for
+                  several shapes.
+                - `shuffle`: Whether an epoch has an order of its own, by the seed and its number.
+                - `seed`: Integer of at least 0. Equal seeds give equal batches, of all pipelines;
+                  of random layers only those in `augment`.
+                - `shard`: Pair of an index and the count of hosts, each of which gets images of its
+                  own, equally many: as many as are left over, fewer than the count, are left out.
+                - `drop_remainder`: Whether a last batch of fewer images is left out.
 
         Returns:
             A `tf.data.Dataset` of pairs of the images `(B, H, W, 3)` and the targets: a dict of
@@ -163,34 +154,11 @@ class Dataset(Sequence):
         """
         from keras_cvx.datasets.tf_data import tf_data
 
-        batches = self._batches(
-            batch_size,
-            preprocess=preprocess,
-            augment=augment,
-            targets=targets,
-            max_boxes=max_boxes,
-            shuffle=shuffle,
-            seed=seed,
-            shard=shard,
-            drop_remainder=drop_remainder,
-        )
+        batches = Batches(self.annotations, self._rows, batch_size, **options)
         return tf_data(batches, deterministic=deterministic)
 
     def to_pydataset(
-        self,
-        batch_size,
-        *,
-        preprocess=None,
-        augment=None,
-        targets=None,
-        max_boxes=None,
-        shuffle=False,
-        seed=0,
-        shard=(0, 1),
-        drop_remainder=False,
-        workers=1,
-        use_multiprocessing=False,
-        max_queue_size=10,
+        self, batch_size, *, workers=1, use_multiprocessing=False, max_queue_size=10, **options
     ):
         """Batches of images and targets for `fit`, as a `keras.utils.PyDataset` of NumPy arrays.
 
@@ -202,19 +170,12 @@ class Dataset(Sequence):
         layers draw depends on the workers.
 
         Args:
-            batch_size: As for `to_tf_data`, as are all others up to `drop_remainder`. `preprocess`
-                and `augment` get NumPy arrays, and may give tensors.
-            preprocess: Function of a sample, or list of them.
-            augment: Function of a batch, or list of them.
-            targets: As for `Record.sample`.
-            max_boxes: None, integer, or `"batch"`.
-            shuffle: Boolean.
-            seed: Integer of at least 0.
-            shard: Pair of index and count.
-            drop_remainder: Boolean.
+            batch_size: Positive integer.
             workers: Number of threads or processes.
             use_multiprocessing: Whether they are processes.
             max_queue_size: The most batches that they are ahead.
+            **options: As for `to_tf_data`. `preprocess` and `augment` get NumPy arrays, and may
+                give tensors.
 
         Returns:
             A `keras.utils.PyDataset` of what `to_tf_data` gives.
@@ -225,17 +186,7 @@ class Dataset(Sequence):
         """
         from keras_cvx.datasets.py_dataset import BatchesPyDataset
 
-        batches = self._batches(
-            batch_size,
-            preprocess=preprocess,
-            augment=augment,
-            targets=targets,
-            max_boxes=max_boxes,
-            shuffle=shuffle,
-            seed=seed,
-            shard=shard,
-            drop_remainder=drop_remainder,
-        )
+        batches = Batches(self.annotations, self._rows, batch_size, **options)
         return BatchesPyDataset(
             batches,
             workers=workers,
@@ -243,19 +194,7 @@ class Dataset(Sequence):
             max_queue_size=max_queue_size,
         )
 
-    def to_grain(
-        self,
-        batch_size,
-        *,
-        preprocess=None,
-        augment=None,
-        targets=None,
-        max_boxes=None,
-        shuffle=False,
-        seed=0,
-        shard=(0, 1),
-        drop_remainder=False,
-    ):
+    def to_grain(self, batch_size, **options):
         """Batches of images and targets for `fit`, as a `grain.IterDataset` of NumPy arrays.
 
         Threads read ahead. Each iterator is of the next epoch, as in `to_tf_data`; its `get_state`
@@ -263,16 +202,9 @@ class Dataset(Sequence):
         layers is not in it.
 
         Args:
-            batch_size: As for `to_tf_data`, as are all others. `preprocess` and `augment` get NumPy
-                arrays, and may give tensors.
-            preprocess: Function of a sample, or list of them.
-            augment: Function of a batch, or list of them.
-            targets: As for `Record.sample`.
-            max_boxes: None, integer, or `"batch"`.
-            shuffle: Boolean.
-            seed: Integer of at least 0.
-            shard: Pair of index and count.
-            drop_remainder: Boolean.
+            batch_size: Positive integer.
+            **options: As for `to_tf_data`. `preprocess` and `augment` get NumPy arrays, and may
+                give tensors.
 
         Returns:
             A `grain.IterDataset` of what `to_tf_data` gives.
@@ -284,22 +216,7 @@ class Dataset(Sequence):
         """
         from keras_cvx.datasets.grain_dataset import grain_dataset
 
-        return grain_dataset(
-            self._batches(
-                batch_size,
-                preprocess=preprocess,
-                augment=augment,
-                targets=targets,
-                max_boxes=max_boxes,
-                shuffle=shuffle,
-                seed=seed,
-                shard=shard,
-                drop_remainder=drop_remainder,
-            )
-        )
-
-    def _batches(self, batch_size, **options):
-        return Batches(self.annotations, self._rows, batch_size, **options)
+        return grain_dataset(Batches(self.annotations, self._rows, batch_size, **options))
 
     def _rarest_classes(self):
         """For each image the label, of those in it, that the fewest images have; −1 for none."""

@@ -54,6 +54,23 @@ class Faults:
             )
 
 
+def checked_path(name, path, what):
+    """A path, whether there is anything or not.
+
+    Args:
+        name: The argument's name, for the error.
+        path: Any object.
+        what: What it is to be the path of.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return Path(path)
+    except TypeError:
+        raise ValueError(f"`{name}` must be the path of {what}. Received: {told(path)}") from None
+
+
 def checked_folder(name, folder):
     """A folder as a path.
 

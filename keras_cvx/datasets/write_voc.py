@@ -90,10 +90,7 @@ def write_voc_detections(detections, data, folder, *, split="test", bounding_box
     image, its confidence, and its corners, counted as `write_voc` does.
 
     Args:
-        detections: What `GridDetector.predict` gives for all images, boxes in their own pixels: a
-            dict of `boxes` `(B, K, 4)`, `confidence` `(B, K)`, `labels` `(B, K)` and perhaps
-            `num_detections` `(B,)`; or of lists of an array for each image. Rows of label −1, and
-            those past `num_detections`, are left out.
+        detections: As for `write_coco_detections`.
         data: `Dataset` of the images, in the same order.
         folder: That the files are written into, such as `results/VOC2012/Main`. None is
             overwritten.

@@ -92,10 +92,7 @@ def write_yolo_detections(detections, data, folder, *, bounding_box_format="xyxy
     nothing was found in it.
 
     Args:
-        detections: What `GridDetector.predict` gives for all images, boxes in their own pixels: a
-            dict of `boxes` `(B, K, 4)`, `confidence` `(B, K)`, `labels` `(B, K)` and perhaps
-            `num_detections` `(B,)`; or of lists of an array for each image. Rows of label −1, and
-            those past `num_detections`, are left out.
+        detections: As for `write_coco_detections`.
         data: `Dataset` of the images, in the same order.
         folder: Of the new files: one that is empty, or not there.
         bounding_box_format: Of the boxes, as Keras names it.

@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cvx.datasets import Dataset, Record
@@ -58,6 +58,7 @@ def test_records_and_parts():
 label_lists = st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=30)
 
 
+@settings(deadline=None)
 @given(label_lists, st.floats(0.01, 0.99), st.integers(0, 3), st.booleans())
 def test_parts_are_all_images_once_in_their_order(labels, fraction, seed, stratify):
     data = dataset(labels)
@@ -70,6 +71,7 @@ def test_parts_are_all_images_once_in_their_order(labels, fraction, seed, strati
     assert places(again) == places(first)
 
 
+@settings(deadline=None)
 @given(label_lists, st.floats(0.01, 0.99), st.integers(0, 3))
 def test_strata_have_their_share(labels, fraction, seed):
     """By the class of each image that the fewest images have, counted in a loop."""

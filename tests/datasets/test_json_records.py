@@ -29,7 +29,12 @@ def test_no_records(path):
     assert list(json_records(path, "a", "c")) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    # A busy machine is slow at what is drawn here.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.lists(values, max_size=4)),
     st.sampled_from([None, 1, 3]),

@@ -2,7 +2,7 @@ from array import array
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_cvx.datasets import polygon_mask, run_length_mask
@@ -63,6 +63,7 @@ def test_an_order(order):
             np.testing.assert_array_equal(filled(within, SIZE), masks[place])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6).map(lambda x: x / 100)))
 def test_coordinates_come_back_bit_by_bit(values):
     points = values[: len(values) // 2 * 2]

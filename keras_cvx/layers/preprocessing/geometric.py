@@ -12,6 +12,7 @@ from keras_cvx.layers.preprocessing.samples import (
     check_rows,
     dense_rows,
     images_of,
+    output_shapes,
     size_of,
 )
 from keras_cvx.ops import _arrays, _kernels
@@ -192,13 +193,7 @@ class GeometricLayer(keras.layers.Layer):
         return sample
 
     def compute_output_shape(self, data_shape):
-        def symbolic(shape):
-            if isinstance(shape, dict):
-                return {name: symbolic(part) for name, part in shape.items()}
-            return keras.KerasTensor(shape)
-
-        moved = self.compute_output_spec(symbolic(data_shape))
-        return keras.tree.map_structure(lambda x: x.shape, moved)
+        return output_shapes(self.compute_output_spec, data_shape)
 
     def compute_output_spec(self, data, *, training=False):
         sample = data if isinstance(data, dict) else {"images": data}

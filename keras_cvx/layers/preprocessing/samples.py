@@ -1,5 +1,6 @@
 """The parts of a sample: where they are, and whether they go together."""
 
+import keras
 import numpy as np
 
 from keras_cvx.ops import _arrays
@@ -59,6 +60,25 @@ def size_of(images, data_format):
             f"Received: height={height}, width={width}"
         )
     return shape[:-3], height, width
+
+
+def output_shapes(compute_output_spec, data_shape):
+    """The shapes of what a layer makes of a sample.
+
+    Args:
+        compute_output_spec: The layer's.
+        data_shape: Shape of the images, or dictionary of the shapes of a sample's parts.
+
+    Returns:
+        The same of the result.
+    """
+
+    def symbolic(shape):
+        if isinstance(shape, dict):
+            return {name: symbolic(part) for name, part in shape.items()}
+        return keras.KerasTensor(shape)
+
+    return keras.tree.map_structure(lambda x: x.shape, compute_output_spec(symbolic(data_shape)))
 
 
 def check_masks(masks, batch, size):
