@@ -13,6 +13,7 @@ from keras_cvx import plugins
 from keras_cvx.datasets import DatasetError
 from keras_cvx.datasets.formats import FORMATS, read_parts
 from keras_cvx.layers import ResizeWithPad
+from keras_cvx.plugins import registry
 from keras_cvx.visualization import gallery, segmentation_gallery
 
 
@@ -128,11 +129,11 @@ def list_plugins() -> int:
         Exit status: 1 if a package could not be imported; why is printed below the table.
     """
     points = plugins.entry_points()
-    points.pop(plugins.OWN, None)
+    points.pop(registry.OWN, None)
     failures: dict[str, Exception] = {}
     for namespace in points:
         try:
-            plugins._import_entry_point(namespace)
+            registry.import_entry_point(namespace)
         except (ImportError, ValueError) as error:
             # The others go on; the failure is told below the table.
             failures[namespace] = error
@@ -152,7 +153,7 @@ def list_plugins() -> int:
 
 def _origin(namespace, points):
     """The distribution and its version; the namespace where no distribution declares it."""
-    if namespace == plugins.OWN:
+    if namespace == registry.OWN:
         return f"keras-cvx {keras_cvx.__version__}"
     dist = points[namespace].dist if namespace in points else None
     return f"{dist.name} {dist.version}" if dist else namespace

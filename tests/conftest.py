@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_cvx import plugins
+from keras_cvx.plugins import registry
 
 
 def pytest_collection_modifyitems(config, items):
@@ -140,7 +140,7 @@ def clean_registry(monkeypatch):
     """Whatever a test registers is gone after it, from our registry and from Keras'."""
     custom = keras.saving.get_custom_objects()
     before, modules = dict(custom), set(sys.modules)
-    monkeypatch.setattr(plugins, "_plugins", dict(plugins._plugins))
+    monkeypatch.setattr(registry, "_plugins", dict(registry._plugins))
     yield
     custom.clear()
     custom.update(before)

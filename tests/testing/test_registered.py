@@ -52,6 +52,7 @@ from keras_cvx.metrics import (
 )
 from keras_cvx.models import GridDetector, Localizer, Segmenter, SlidingWindowDetector
 from keras_cvx.ops import cell_centers, convert
+from keras_cvx.plugins import registry
 from keras_cvx.testing import check
 
 # Five images 48 pixels wide and 32 high, two levels, three classes, at most four objects.
@@ -919,7 +920,7 @@ def own():
         name: plugin
         for plugin in plugins.registered()
         for package, name in [plugin.name.split(">")]
-        if package == plugins.OWN
+        if package == registry.OWN
         and isinstance(plugin.object, type)
         and plugin.kind != "initializer"
     }

@@ -1,14 +1,13 @@
-"""Registration, look-up and discovery of plugins, and loading of models that use them."""
+"""Registration, look-up and discovery of plugins."""
 
 import contextlib
 import contextvars
 import dataclasses
 import difflib
+import functools
 import importlib.metadata
-import json
-import os
+import inspect
 import threading
-import zipfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,14 +17,6 @@ OWN = "keras_cvx"
 ENTRY_POINT_GROUP = "keras_cvx.plugins"
 
 _NOT_FROM_A_FILE = " A model file imports nothing: import what it needs before it is loaded."
-
-# What a kind that Keras knows must be an instance of; other kinds are known by registration alone.
-_KERAS_KINDS = {
-    "layer": keras.layers.Layer,
-    "loss": keras.losses.Loss,
-    "metric": keras.metrics.Metric,
-    "model": keras.Model,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +40,17 @@ T = TypeVar("T")
 
 _plugins: dict[str, Plugin] = {}
 _lock = threading.RLock()
-# Set while a model file is read: what stands in a file must not import anything.
 _reading_a_file = contextvars.ContextVar("_reading_a_file", default=False)
+
+
+@contextlib.contextmanager
+def reading_a_file():
+    """Context in which `lookup` imports nothing: what stands in a file must not."""
+    token = _reading_a_file.set(True)
+    try:
+        yield
+    finally:
+        _reading_a_file.reset(token)
 
 
 def register(
@@ -113,6 +113,8 @@ def register(
                     f"{_place(target)} cannot be registered as {plugin.name!r}: "
                     f"{_place(known)} is, with Keras itself. Choose another name."
                 )
+            if isinstance(target, type):
+                _guard(target)
             keras.saving.register_keras_serializable(package=package, name=name)(target)
             _plugins[plugin.name] = plugin
         return target
@@ -147,7 +149,7 @@ def lookup(identifier: str, kind: str | None = None) -> Any:
     package, name = identifier.split(">", 1) if ">" in identifier else (OWN, identifier)
     found = _find(package, name)
     if not found and package != OWN and not _reading_a_file.get() and package in entry_points():
-        _import_entry_point(package)
+        import_entry_point(package)
         found = _find(package, name)
     for plugin in found:
         if kind is None or plugin.kind == kind:
@@ -158,44 +160,6 @@ def lookup(identifier: str, kind: str | None = None) -> Any:
             f"{found[0].name!r}, which is a {found[0].kind!r}"
         )
     raise ValueError(_unknown(identifier, name, package, kind))
-
-
-def get(identifier: Any, kind: str) -> Any:
-    """The object that a user means by a string, a class, a configuration or the object itself.
-
-    A string can import an entry point, as `lookup` does. A configuration cannot, for it may come
-    from a file: `lookup` what it needs before.
-
-    Args:
-        identifier: A name as for `lookup` or a class, of which an object with default arguments
-            is made; a Keras serialization dictionary; or an object, which is returned.
-        kind: What the object must be.
-
-    Returns:
-        An object of that kind. A registered function is returned as it is.
-
-    Raises:
-        ValueError: If there is no such plugin or it is of another kind, or a configuration needs
-            one that is not registered.
-
-    Example:
-        >>> get("yolov1", kind="coding").boxes_per_cell
-        2
-    """
-    if isinstance(identifier, str):
-        found = lookup(identifier, kind)
-        return found() if isinstance(found, type) else found
-    if isinstance(identifier, type):
-        return get(identifier(), kind)
-    if isinstance(identifier, dict):
-        with _explained("The configuration", identifier):
-            return get(keras.saving.deserialize_keras_object(identifier), kind)
-    if not _is_of_kind(identifier, kind):
-        raise ValueError(
-            f"A plugin of kind {kind!r} is required: its name, its configuration or the object. "
-            f"Received: {identifier!r}"
-        )
-    return identifier
 
 
 def registered(kind: str | None = None) -> list[Plugin]:
@@ -223,67 +187,18 @@ def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def load_model(filepath: str | os.PathLike, **kwargs: Any) -> Any:
-    """As `keras.saving.load_model`, with an error that says which plugins are missing.
+def _guard(cls):
+    """Lets names in a configuration import nothing, also where Keras itself reads a file."""
+    from_config = getattr(cls, "from_config", None)
+    if not inspect.ismethod(from_config):
+        return
 
-    The file never decides what code is imported: a namespace must have been imported, or asked
-    for by `lookup`, before.
+    @functools.wraps(from_config.__func__)
+    def guarded(cls, *args, **kwargs):
+        with reading_a_file():
+            return from_config.__func__(cls, *args, **kwargs)
 
-    Args:
-        filepath: A `.keras` file.
-        **kwargs: As Keras takes them.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: If the file uses namespaces that are not registered; which, and the mend.
-    """
-    compiled = kwargs.get("compile", True)
-    with _explained(repr(str(filepath)), filepath, kwargs.get("custom_objects"), compiled):
-        token = _reading_a_file.set(True)
-        try:
-            return keras.saving.load_model(filepath, **kwargs)
-        finally:
-            _reading_a_file.reset(token)
-
-
-@contextlib.contextmanager
-def _explained(what, source, custom_objects=None, compiled=True):
-    """Tells a failure of Keras by the plugins that are missing, if any are."""
-    try:
-        yield
-    except Exception as error:
-        config = _configuration(source)
-        if not compiled:
-            config.pop("compile_config", None)
-        missing = [
-            name
-            for name in sorted(_registered_names(config))
-            if ">" in name and keras.saving.get_registered_object(name, custom_objects) is None
-        ]
-        if not missing:
-            raise
-        namespaces = sorted({name.split(">", 1)[0] for name in missing})
-        raise ValueError(
-            f"{what} uses {missing}, and nothing of that name is registered: the namespace "
-            f"{namespaces} is missing. Install and import the package that registers it; an "
-            f"installed one is imported by `keras_cvx.plugins.lookup({missing[0]!r})`. Registered "
-            f"namespaces: {sorted(_namespaces())}; installed entry points: "
-            f"{sorted(entry_points())}."
-        ) from error
-
-
-def _configuration(source):
-    """The configuration in a `.keras` file, or what was given."""
-    if isinstance(source, dict):
-        return dict(source)
-    try:
-        with zipfile.ZipFile(source) as archive:
-            return json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        # Whatever is wrong with the file, Keras has told it already.
-        return {}
+    cls.from_config = classmethod(guarded)
 
 
 def _find(package, name):
@@ -291,11 +206,12 @@ def _find(package, name):
     return [p for p in own if name in (p.name.split(">", 1)[1], p.alias)]
 
 
-def _namespaces():
+def namespaces():
+    """Those of which something is registered, as a set."""
     return {plugin.name.split(">", 1)[0] for plugin in registered()}
 
 
-def _import_entry_point(namespace):
+def import_entry_point(namespace):
     points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=namespace)
     # One distribution can be found twice, in the source tree and installed, say.
     claims = {(_distribution(point), point.value): point for point in points}
@@ -327,16 +243,6 @@ def _share_alias(plugin, other):
     return bool({name, plugin.alias} & {other_name, other.alias} - {None})
 
 
-def _is_of_kind(candidate, kind):
-    if kind in _KERAS_KINDS:
-        return isinstance(candidate, _KERAS_KINDS[kind])
-    classes = {plugin.object: plugin.kind for plugin in registered()}
-    if type(candidate) in classes or candidate is None:
-        return any(classes.get(cls) == kind for cls in type(candidate).__mro__)
-    # An object that its author has not registered is trusted, but not what is clearly no plugin.
-    return not isinstance(candidate, (int, float, list, tuple, *_KERAS_KINDS.values()))
-
-
 def _place(target):
     return f"{target.__module__}.{target.__qualname__}"
 
@@ -354,7 +260,7 @@ def _unknown(identifier, name, package, kind):
     what = f"plugin of kind {kind!r}" if kind else "plugin"
     return (
         f"There is no {what} named {identifier!r}.{hint} Available in {package!r}: {names}; "
-        f"registered namespaces: {sorted(_namespaces())}; "
+        f"registered namespaces: {sorted(namespaces())}; "
         f"installed entry points: {sorted(entry_points())}."
         f"{_NOT_FROM_A_FILE if _reading_a_file.get() else ''}"
     )
@@ -364,13 +270,3 @@ def _elsewhere(name, kind):
     """Plugins that have this very name or alias in any namespace, each as one asks for it."""
     split = [(*plugin.name.split(">", 1), plugin.alias) for plugin in registered(kind)]
     return [f"{package}>{name}" for package, *names in split if name in names]
-
-
-def _registered_names(config):
-    """Every `registered_name` in a nested configuration."""
-    if isinstance(config, dict):
-        nested = set().union(*(_registered_names(value) for value in config.values()))
-        return nested | {name for name in [config.get("registered_name")] if isinstance(name, str)}
-    if isinstance(config, list):
-        return set().union(*(_registered_names(value) for value in config))
-    return set()

@@ -1,0 +1,204 @@
+"""The objects that names, configurations and model files mean."""
+
+import contextlib
+import json
+import os
+import sys
+import zipfile
+from typing import Any
+
+import keras
+
+from keras_cvx.plugins.registry import (
+    entry_points,
+    lookup,
+    namespaces,
+    reading_a_file,
+    registered,
+)
+
+# What a kind that Keras knows must be an instance of; other kinds are known by registration alone.
+_KERAS_KINDS = {
+    "layer": keras.layers.Layer,
+    "loss": keras.losses.Loss,
+    "metric": keras.metrics.Metric,
+    "model": keras.Model,
+}
+# A thousand times the configuration of a large model.
+_MOST_BYTES = 2**28
+# Keras quotes whole configurations.
+_MOST_CHARACTERS = 600
+
+
+def get(identifier: Any, kind: str) -> Any:
+    """The object that a user means by a string, a class, a configuration or the object itself.
+
+    A string can import an entry point, as `lookup` does. A configuration cannot, for it may come
+    from a file: `lookup` what it needs before.
+
+    Args:
+        identifier: A name as for `lookup` or a class, of which an object with default arguments
+            is made; a Keras serialization dictionary; or an object, which is returned.
+        kind: What the object must be.
+
+    Returns:
+        An object of that kind. A registered function is returned as it is.
+
+    Raises:
+        ValueError: If there is no such plugin or it is of another kind, or a configuration needs
+            one that is not registered, or code that is not imported.
+
+    Example:
+        >>> get("yolov1", kind="coding").boxes_per_cell
+        2
+    """
+    if isinstance(identifier, str):
+        found = lookup(identifier, kind)
+        return found() if isinstance(found, type) else found
+    if isinstance(identifier, type):
+        return get(identifier(), kind)
+    if isinstance(identifier, dict):
+        _check_imports("The configuration", identifier)
+        with _explained("The configuration", identifier):
+            return get(keras.saving.deserialize_keras_object(identifier), kind)
+    if not _is_of_kind(identifier, kind):
+        raise ValueError(
+            f"A plugin of kind {kind!r} is required: its name, its configuration or the object. "
+            f"Received: {identifier!r}"
+        )
+    return identifier
+
+
+def load_model(filepath: str | os.PathLike, **kwargs: Any) -> Any:
+    """As `keras.saving.load_model`, for files that nobody vouches for.
+
+    The file never decides what code is imported: what it names must have been imported, or asked
+    for by `lookup`, before. Of Keras' own loading some code of KerasHub and KerasCV would be.
+
+    Args:
+        filepath: A `.keras` file.
+        **kwargs: `custom_objects` and `compile`, as Keras takes them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If the file uses namespaces that are not registered; which, and the mend. If it
+            names code that is not imported, or cannot be loaded for any other reason, which is
+            then the error's cause; or if `safe_mode` is False.
+    """
+    if kwargs.get("safe_mode", True) is not True:
+        raise ValueError(
+            "`safe_mode` must be True. For a file that you trust like your own code, "
+            "`keras.saving.load_model` takes it. "
+            f"Received: safe_mode={kwargs['safe_mode']!r}"
+        )
+    what = repr(str(filepath))
+    config = _configuration(filepath)
+    if not kwargs.get("compile", True):
+        config.pop("compile_config", None)
+    custom_objects = kwargs.get("custom_objects")
+    _check_imports(what, config, custom_objects)
+    with _told(what), _explained(what, config, custom_objects), reading_a_file():
+        return keras.saving.load_model(filepath, **kwargs)
+
+
+def _configuration(filepath):
+    """The configuration in a `.keras` file."""
+    try:
+        with zipfile.ZipFile(filepath) as archive:
+            if archive.getinfo("config.json").file_size > _MOST_BYTES:
+                raise ValueError(f"its config.json has more than {_MOST_BYTES} bytes")
+            config = json.loads(archive.read("config.json"))
+        if not isinstance(config, dict):
+            raise ValueError("its config.json must be a dictionary")
+        return config
+    # What `zipfile` and `json` raise for a file that is damaged, or nested without end.
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError) as error:
+        raise ValueError(
+            f"`filepath` must be a `.keras` file, as `model.save` writes it. Received: "
+            f"{str(filepath)!r}: {error}"
+        ) from error
+
+
+def _check_imports(what, config, custom_objects=None):
+    """A `ValueError` if the configuration names code that is neither registered nor imported."""
+    for part in _parts(config):
+        module = part.get("module")
+        if not isinstance(module, str) or module == "builtins" or module in sys.modules:
+            continue
+        names = part.get("registered_name"), part.get("class_name"), part.get("config")
+        if any(_is_registered(name, custom_objects) for name in names):
+            continue
+        # A plugin that is missing is told with its namespace.
+        if not any(isinstance(name, str) and ">" in name for name in names):
+            raise ValueError(
+                f"{what} names {part.get('class_name')!r} of the module {module!r}, which is not "
+                "imported. A model file imports nothing: import what it needs, if you trust it, "
+                "and load it then."
+            )
+
+
+def _is_registered(name, custom_objects):
+    found = isinstance(name, str) and keras.saving.get_registered_object(name, custom_objects)
+    return bool(found)
+
+
+@contextlib.contextmanager
+def _told(what):
+    """Tells whatever happens while a model is loaded as a `ValueError` of bearable length."""
+    try:
+        yield
+    except Exception as error:
+        # The first cause stands last.
+        reason = str(error).rpartition("Exception encountered: ")[2]
+        if len(reason) > _MOST_CHARACTERS:
+            reason = f"{reason[:_MOST_CHARACTERS]} …"
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{what} could not be loaded: {kind}{reason}") from error
+
+
+@contextlib.contextmanager
+def _explained(what, config, custom_objects=None):
+    """Tells a failure of Keras by the plugins that are missing, if any are."""
+    try:
+        yield
+    except Exception as error:
+        names = {part.get("registered_name") for part in _parts(config)}
+        missing = sorted(
+            name
+            for name in names
+            if isinstance(name, str) and ">" in name and not _is_registered(name, custom_objects)
+        )
+        if not missing:
+            raise
+        absent = sorted({name.split(">", 1)[0] for name in missing})
+        raise ValueError(
+            f"{what} uses {missing}, and nothing of that name is registered: the namespace "
+            f"{absent} is missing. Install and import the package that registers it; an "
+            f"installed one is imported by `keras_cvx.plugins.lookup({missing[0]!r})`. Registered "
+            f"namespaces: {sorted(namespaces())}; installed entry points: "
+            f"{sorted(entry_points())}."
+        ) from error
+
+
+def _parts(config):
+    """Every dictionary in a nested configuration, however deep."""
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _is_of_kind(candidate, kind):
+    if kind in _KERAS_KINDS:
+        return isinstance(candidate, _KERAS_KINDS[kind])
+    classes = {plugin.object: plugin.kind for plugin in registered()}
+    if type(candidate) in classes or candidate is None:
+        return any(classes.get(cls) == kind for cls in type(candidate).__mro__)
+    # An object that its author has not registered is trusted, but not what is clearly no plugin.
+    return not isinstance(candidate, (int, float, list, tuple, *_KERAS_KINDS.values()))

@@ -1,0 +1,37 @@
+import importlib.metadata
+
+import pytest
+
+# A module of plugins.
+DOUBLE = """
+import keras
+from keras_cvx import plugins
+
+@plugins.register("Double", kind="layer", package="NAMESPACE", alias="double")
+class Double(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Function that installs a distribution with one module and its entry points.
+
+    `NAMESPACE` in the source becomes the namespace.
+    """
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def of(distribution, namespace, source=DOUBLE, module=None):
+        module = module or f"acme_{namespace}"
+        (tmp_path / f"{module}.py").write_text(source.replace("NAMESPACE", namespace))
+        info = tmp_path / f"{distribution.replace('-', '_')}-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n"
+        )
+        (info / "entry_points.txt").write_text(f"[keras_cvx.plugins]\n{namespace} = {module}\n")
+        importlib.invalidate_caches()
+        return module
+
+    return of
