@@ -125,7 +125,7 @@ def _check_imports(what, config, custom_objects=None):
     """A `ValueError` if the configuration names code that is neither registered nor imported."""
     for part in _parts(config):
         module = part.get("module")
-        if not isinstance(module, str) or module == "builtins" or module in sys.modules:
+        if "class_name" not in part or not isinstance(module, str) or module in sys.modules:
             continue
         names = part.get("registered_name"), part.get("class_name"), part.get("config")
         if any(_is_registered(name, custom_objects) for name in names):
