@@ -16,6 +16,7 @@ _CALLABLE = {
     "mixed_precision": clauses.mixed_precision,
     "compiled": clauses.compiled,
     "saving": clauses.saving,
+    "copying": clauses.copying,
     "fit": fit,
 }
 _METRIC = {
@@ -28,6 +29,7 @@ _METRIC = {
     "mixed_precision": metric_clauses.mixed_precision,
     "compiled": metric_clauses.compiled,
     "saving": metric_clauses.saving,
+    "copying": metric_clauses.copying,
 }
 _CODING = {name: clause for name, clause in _CALLABLE.items() if name != "mixed_precision"}
 
@@ -69,6 +71,7 @@ def check(
     - `mixed_precision`: outputs are finite and shaped alike under the mixed policies.
     - `compiled`: compiled by XLA, the outputs are the eager ones.
     - `saving`: saved and loaded, the object gives the same outputs.
+    - `copying`: so it does when pickled, or in a model that is cloned with its weights.
     - `fit`: one step of `fit` has finite gradients, which reach weights and inputs.
     - `batches`, `reset`: two half batches give a metric the result of the whole one, and
       `reset_state` leaves nothing of what came before.

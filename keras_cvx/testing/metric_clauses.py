@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_cvx.testing.clauses import HALF_PRECISION, again
-from keras_cvx.testing.comparison import BreachError, all_finite, same_values
+from keras_cvx.testing.clauses import HALF_PRECISION, again, pickled
+from keras_cvx.testing.comparison import BreachError, all_finite, same_config, same_values
 from keras_cvx.testing.subjects import dtype_policy
 
 
@@ -86,6 +86,19 @@ def saving(subject):
         _updated(again(subject.make()), subject.tensors()),
         subject.tolerance,
         "after loading",
+    )
+
+
+def copying(subject):
+    """Pickled, a metric begins anew, as those of Keras do, and gives the same result."""
+    metric = subject.make()
+    twin = pickled(metric)
+    same_config(metric.get_config(), twin.get_config(), "pickling")
+    same_values(
+        _updated(metric, subject.tensors()),
+        _updated(twin, subject.tensors()),
+        subject.tolerance,
+        "when pickled",
     )
 
 

@@ -1,5 +1,7 @@
 """Every clause passes on sound objects and fails on one that breaks it; metrics stand apart."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras_cvx.testing import CLAUSES, check
 
 serializable = keras.saving.register_keras_serializable("contract")
 # Four samples, and no other axis of four.
+RNG = np.random.default_rng(1)
 X = np.random.default_rng(0).uniform(0.5, 1.5, (4, 3, 5)).astype("float32")
 Y = 1.5 * X[::-1] + 0.25
 
@@ -243,6 +246,30 @@ class SavesNothing(Sound):
 
 
 @serializable
+class PicklesItsClass(Sound):
+    def __reduce__(self):
+        return type(self), (2.5, 3.0)
+
+
+@serializable
+class HoldsALock(Sound):
+    def __reduce__(self):
+        return type(self), (threading.Lock(),)
+
+
+@serializable
+class DrawsAnew(Sound):
+    """What it adds is no part of its configuration."""
+
+    def __init__(self, factor=1.0, offset=0.0, **kwargs):
+        super().__init__(factor, offset, **kwargs)
+        self.shift = float(RNG.uniform())
+
+    def call(self, x):
+        return super().call(x) + self.shift
+
+
+@serializable
 class Explodes(Sound):
     def call(self, x):
         return super().call(x) + ops.sqrt(x * 0.0)
@@ -290,6 +317,9 @@ BROKEN_LAYERS = [
     (Counts, "compiled", r"output differs when compiled by up to \d, must be within 0.0001"),
     (ReadsValues, "compiled", "it raises"),
     (SavesNothing, "saving", "output differs after loading by up to"),
+    (PicklesItsClass, "copying", "differs after pickling: factor=2.5, was 2.0"),
+    (HoldsALock, "copying", "it raises TypeError.*cannot pickle"),
+    (DrawsAnew, "copying", "output differs when pickled by up to"),
     (Explodes, "fit", "are not finite"),
     (StopsAtInput, "fit", "no gradient reaches input 0"),
     (StopsAtWeights, "fit", "no gradient reaches the weights"),

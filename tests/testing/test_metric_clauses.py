@@ -99,6 +99,12 @@ class AbsentMinded(SoundMetric):
 
 
 @serializable
+class PicklesItsWeight(SoundMetric):
+    def __reduce__(self):
+        return type(self), (self.weight + 0.5,)
+
+
+@serializable
 class EditsInUpdate(SoundMetric):
     def update_state(self, y_true, y_pred):
         self.weight = 7.0
@@ -123,6 +129,8 @@ class ForgetfulMetric(SoundMetric):
         (SumsInHalf, "mixed_precision", "output is not finite on predictions in float16"),
         (ReadsOnTheHost, "compiled", "it raises"),
         (AbsentMinded, "saving", "output differs after loading"),
+        (AbsentMinded, "copying", "output differs when pickled"),
+        (PicklesItsWeight, "copying", "weight=3.5, was 3.0"),
     ],
 )
 def test_broken_metrics_fail(assert_breach, metric, clause, message):
