@@ -4,6 +4,14 @@ It is imported explicitly, as `import keras_cvx.testing`.
 """
 
 from keras_cvx.testing.contract import CLAUSES, ContractError, check
-from keras_cvx.testing.strategies import boxes, image_sizes, labelled_boxes
+from keras_cvx.testing.strategies import arguments, boxes, image_sizes, labelled_boxes
 
-__all__ = ["CLAUSES", "ContractError", "boxes", "check", "image_sizes", "labelled_boxes"]
+__all__ = [
+    "CLAUSES",
+    "ContractError",
+    "arguments",
+    "boxes",
+    "check",
+    "image_sizes",
+    "labelled_boxes",
+]

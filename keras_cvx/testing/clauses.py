@@ -9,6 +9,7 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_cvx.testing import strategies
 from keras_cvx.testing.comparison import (
     BreachError,
     all_finite,
@@ -41,6 +42,29 @@ def config(subject):
     for road, thing in (("the constructor", typed), ("the round trip through JSON", again(typed))):
         if _dtype_of(thing) != dtype:
             raise BreachError(f"{road} loses dtype={dtype!r}; it becomes {_dtype_of(thing)!r}")
+
+
+def arguments(subject):
+    """Whatever numbers and choices the constructor takes come back from a file as they were."""
+    varied = strategies.arguments(subject.factory)
+
+    import hypothesis
+
+    @hypothesis.settings(max_examples=20, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(varied)
+    def come_back(changes):
+        try:
+            made = subject.make(**changes)
+        except (ValueError, TypeError):
+            # Refused; what must be is for the clause `errors`.
+            return
+        stored, back = made.get_config(), again(made).get_config()
+        for name, given in changes.items():
+            if stored.get(name) != given:
+                raise BreachError(f"`get_config` has {name}={stored.get(name)!r} for {given!r}")
+        same_config(stored, back, f"the round trip of {changes}")
+
+    come_back()
 
 
 def stable_config(subject):

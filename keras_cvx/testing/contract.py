@@ -9,6 +9,7 @@ from keras_cvx.testing.training import fit
 
 _CALLABLE = {
     "config": clauses.config,
+    "arguments": clauses.arguments,
     "stable_config": clauses.stable_config,
     "errors": clauses.errors,
     "symbolic_shape": clauses.symbolic_shape,
@@ -21,6 +22,7 @@ _CALLABLE = {
 }
 _METRIC = {
     "config": clauses.config,
+    "arguments": clauses.arguments,
     "stable_config": clauses.stable_config,
     "errors": clauses.errors,
     "empty_batch": metric_clauses.empty_batch,
@@ -64,6 +66,8 @@ def check(
     The clauses:
 
     - `config`: configuration → JSON → object gives the same object, its dtype included.
+    - `arguments`: so do other arguments that hypothesis makes from the signature, where they are
+      numbers or choices and the class takes them.
     - `stable_config`: building and calling leave the configuration as it was.
     - `errors`: a wrong argument or input gets a `ValueError` that names it.
     - `symbolic_shape`: symbolic outputs have the structure, shapes and dtypes of the eager ones.
@@ -101,6 +105,7 @@ def check(
     Raises:
         ContractError: If a clause is not kept. It names the object and the clause, and says what
             is wrong.
+        ImportError: If hypothesis is not installed.
         TypeError: If the object is of none of the five kinds.
         ValueError: If `skip` names an unknown clause, or the inputs do not suit the object's kind.
 
@@ -144,6 +149,9 @@ def check(
             clause(subject)
         except BreachError as breach:
             raise ContractError(f"{broken}{breach}", name) from breach.__cause__
+        except ImportError:
+            # Of the check's own, or of what the object needs: none is the contract's.
+            raise
         except Exception as error:
             raise ContractError(f"{broken}it raises {error!r}", name) from error
 

@@ -1,7 +1,10 @@
-"""Hypothesis strategies for boxes, padded ground truth and image sizes, with the hard cases.
+"""Hypothesis strategies for boxes, ground truth, image sizes and arguments, the hard cases too.
 
 Shapes are fixed by the arguments, so that a compiled function is compiled once.
 """
+
+import inspect
+import typing
 
 import numpy as np
 
@@ -115,6 +118,61 @@ def image_sizes(smallest=1, largest=64, *, multiple_of=1):
     side = st.integers(-(-smallest // multiple_of), largest // multiple_of)
     side = side.map(lambda cells: cells * multiple_of)
     return st.tuples(side, side)
+
+
+def arguments(factory):
+    """Dictionaries of some of a class's arguments, with values that are not their defaults.
+
+    What is tried is told by the signature: arguments whose hint or default is a boolean, an
+    integer, a float or one of several literals. No two numbers are equal, so that swapped ones are
+    seen. A class may refuse what comes out.
+
+    Args:
+        factory: A class, or a function with its signature.
+
+    Returns:
+        Strategy of dictionaries, of which the simplest is empty.
+
+    Raises:
+        ImportError: If hypothesis is not installed.
+
+    Example:
+        >>> from typing import Literal
+        >>> from hypothesis import find
+        >>> def crop(height: int, fraction: float = 0.5, mode: Literal["edge", "zero"] = "edge"):
+        ...     pass
+        >>> find(arguments(crop), lambda arguments: len(arguments) == 3)
+        {'height': 1, 'fraction': 0.0625, 'mode': 'zero'}
+    """
+    st = _strategies()
+    choices = {
+        name: [value for value in values if value != parameter.default]
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if (values := _values(parameter))
+    }
+
+    @st.composite
+    def dictionaries(draw):
+        drawn: dict = {}
+        for name, values in choices.items():
+            taken = [value for value in drawn.values() if not isinstance(value, (bool, str))]
+            free = [value for value in values if isinstance(value, bool) or value not in taken]
+            if free and draw(st.booleans()):
+                drawn[name] = draw(st.sampled_from(free))
+        return drawn
+
+    return dictionaries()
+
+
+def _values(parameter):
+    """What an argument may be, by its hint or, without one, its default."""
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        hint = type(parameter.default)
+    literals = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    # Fractions that are exact in half precision too.
+    known = {bool: (False, True), int: range(1, 13), float: [i / 16 for i in range(1, 16)]}
+    return list(literals or known.get(hint, ()))
 
 
 def _coordinates(st, side, inside):

@@ -10,7 +10,6 @@ import shutil
 
 import keras
 import numpy as np
-import test_registered
 from keras import ops
 
 import keras_cvx
@@ -20,10 +19,13 @@ RELEASES = pathlib.Path(__file__).with_name("releases")
 
 def add(folder):
     """Configurations of all registered objects, and the models with what they are to give."""
+    # Its folder is on the path of a script alone.
+    from test_registered import CASES
+
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     configurations = {}
-    for name, case in test_registered.CASES.items():
+    for name, case in CASES.items():
         keras.backend.clear_session()
         keras.utils.set_random_seed(0)
         made = case["factory"](**case["init_kwargs"])

@@ -112,6 +112,24 @@ class Hardcodes(Sound):
 
 
 @serializable
+class ClipsOffset(Sound):
+    """The offset that the test gives is kept, and none below 0.5."""
+
+    def get_config(self):
+        return {**super().get_config(), "offset": max(self.offset, 0.5)}
+
+
+@serializable
+class SortsWhenRead(Sound):
+    """The arguments of the test are in order."""
+
+    @classmethod
+    def from_config(cls, config):
+        factor, offset = sorted([config.pop("factor"), config.pop("offset")])
+        return cls(factor, offset, **config)
+
+
+@serializable
 class Drifts(Sound):
     @classmethod
     def from_config(cls, config):
@@ -301,6 +319,8 @@ BROKEN_LAYERS = [
     (LosesDtype, "config", "the constructor loses dtype='mixed_bfloat16'; it becomes 'float32'"),
     (LosesDtypeInTheFile, "config", "the round trip through JSON loses dtype='mixed_bfloat16'"),
     (HoldsAnObject, "config", "it raises TypeError"),
+    (ClipsOffset, "arguments", "`get_config` has offset=0.5 for "),
+    (SortsWhenRead, "arguments", "differs after the round trip of .*factor="),
     (Edits, "stable_config", "differs after build and call: offset=5.0, was 3.0"),
     (Accepts, "errors", "a wrong `factor` must get a ValueError. Given 0; it passes"),
     (NamesNothing, "errors", "must name it. Given 0; it says: Something is wrong"),

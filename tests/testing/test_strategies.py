@@ -1,13 +1,14 @@
 """The strategies produce the hard cases that they promise, and nothing that is not a box."""
 
 import sys
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
 
 from keras_cvx.ops import check_ground_truth
-from keras_cvx.testing import boxes, image_sizes, labelled_boxes
+from keras_cvx.testing import arguments, boxes, image_sizes, labelled_boxes
 
 SIZE = HEIGHT, WIDTH = 32, 48
 # That there is such a case is enough; the simplest would take long to find.
@@ -123,8 +124,43 @@ def test_image_sizes_hold_the_extremes(size):
     find(image_sizes(), lambda found: found == size, settings=SEARCH)
 
 
-@pytest.mark.parametrize("strategy", [boxes, labelled_boxes, image_sizes])
+@pytest.mark.parametrize("strategy", [boxes, labelled_boxes, image_sizes, lambda: arguments(crop)])
 def test_without_hypothesis(strategy, monkeypatch):
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     with pytest.raises(ImportError, match=r"pip install keras-cvx\[dev\]"):
         strategy()
+
+
+def crop(
+    image,
+    height: int,
+    width: int = 4,
+    fraction=0.5,
+    cover=False,
+    mode: Literal["edge", "zero"] = "edge",
+    name=None,
+):
+    """Arguments of every kind."""
+
+
+@settings(deadline=None, max_examples=200)
+@given(drawn=arguments(crop))
+def test_arguments(drawn):
+    assert set(drawn) <= {"height", "width", "fraction", "cover", "mode"}
+    numbers = [drawn[name] for name in ("height", "width", "fraction") if name in drawn]
+    assert len(set(numbers)) == len(numbers)
+    assert drawn.get("width") != 4
+    assert drawn.get("fraction") != 0.5
+    assert drawn.get("cover", True) is True
+    assert drawn.get("mode", "zero") == "zero"
+    assert all(type(drawn[name]) is int for name in ("height", "width") if name in drawn)
+
+
+def test_all_arguments_at_once():
+    found = find(arguments(crop), lambda drawn: len(drawn) == 5, settings=SEARCH)
+    assert found["cover"] is True
+    assert type(found["fraction"]) is float
+
+
+def test_nothing_to_vary():
+    assert find(arguments(lambda backbone, **kwargs: backbone), lambda _: True) == {}
