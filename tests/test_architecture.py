@@ -27,6 +27,7 @@ ALLOWED = {
     "layers": {"ops", "plugins", "geometry", "initializers"},
     "models": {"ops", "plugins", "codings", "layers", "losses", "metrics", "backbones", "geometry"},
     **dict.fromkeys(["datasets", "visualization"], frozenset({"ops", "geometry"})),
+    "interop": {"ops", "plugins", "layers"},
     "testing": {"ops", "plugins"},
     "__main__": {"plugins", "datasets", "layers", "visualization"},
 }

@@ -12,6 +12,7 @@ from keras_cvx.backbones import FeatureExtractor, InputNormalization, TokensToMa
 from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution, WholeWindows
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
 from keras_cvx.geometry import resize, resize_with_pad
+from keras_cvx.interop import PredictionDecoder
 from keras_cvx.layers import (
     ClassNames,
     CropAndResize,
@@ -659,6 +660,20 @@ CASES = {
             "boxes": (BOXES[..., :3], SCORES),
             "scores": (BOXES, SCORES[:, :3]),
         },
+    },
+    "PredictionDecoder": {
+        "factory": PredictionDecoder,
+        "init_kwargs": {
+            "iou_threshold": 0.25,
+            "confidence_threshold": 0.125,
+            "from_logits": True,
+            "label_key": "labels",
+            "max_detections": 7,
+        },
+        "inputs": (BOXES, SCORES - 0.5),
+        "differentiable": (True, False),
+        "invalid": {"iou_threshold": [-0.5], "label_key": ["label"], "max_detections": [0]},
+        "invalid_inputs": {"scores": (BOXES, SCORES[:, :3])},
     },
     "ResizeWithPad": {
         "factory": ResizeWithPad,
