@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-BACKENDS ?= tensorflow jax torch
+BACKENDS ?= tensorflow jax torch torch-alone
 TESTS ?=
 BENCHMARKS ?=
 WORKERS ?= 2
@@ -16,11 +16,18 @@ export MPLBACKEND ?= agg
 demo: $(VENV)/.ready
 	$(BIN)/python examples/detect_digits.py
 
-# make test BACKENDS=jax TESTS=tests/ops/test_iou.py runs one backend and one file.
+# make test BACKENDS=jax TESTS=tests/ops/test_iou.py runs one backend and one file; torch-alone and
+# jax-alone run as if the other frameworks, and what needs them, were not installed.
 test: $(VENV)/.ready
 	@for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) $(TESTS) || exit 1; \
+		case $$backend in \
+			torch-alone) hidden=tensorflow,jax,keras_cv,keras_hub ;; \
+			jax-alone) hidden=tensorflow,torch,keras_cv,keras_hub ;; \
+			*) hidden= ;; \
+		esac; \
+		WITHOUT=$$hidden KERAS_BACKEND=$${backend%-alone} \
+			$(BIN)/python -m pytest -n $(WORKERS) $(TESTS) || exit 1; \
 	done
 
 # The suite on the oldest Keras that the package allows, with a TensorFlow of its time.

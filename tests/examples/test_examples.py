@@ -275,6 +275,7 @@ def test_every_example_is_tested(path):
 
 def test_transfer_learning_without_flowers(monkeypatch, capsys):
     """Whatever the machine has, nothing is downloaded here: the same code learns digits."""
+    pytest.importorskip("tensorflow")  # whose data sets the example reads
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     arguments = ["--pretraining-epochs", "1", "--top-epochs", "1", "--epochs", "6"]
     top, tuned, tested = load("transfer_learning_flowers").main(arguments)
@@ -287,7 +288,7 @@ def test_transfer_learning_without_flowers(monkeypatch, capsys):
 
 def test_transfer_learning_flowers(monkeypatch):
     """With stand-ins for what is downloaded: photographs of several sizes, and a small Xception."""
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
     from keras import layers
 
     rng = np.random.default_rng(0)

@@ -236,6 +236,8 @@ def test_averaged_weights(make, scenes):
 
 
 def test_tensorboard(scenes, tmp_path):
+    # Whose summaries Keras writes.
+    pytest.importorskip("tensorflow")
     pytest.importorskip("tensorboard")
     fit(detector(), scenes, [keras.callbacks.TensorBoard(tmp_path, write_graph=False)])
     events = b"".join(path.read_bytes() for path in tmp_path.rglob("events.out.tfevents.*"))
