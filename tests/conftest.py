@@ -3,16 +3,16 @@ import itertools
 import os
 import sys
 
-# `WITHOUT=tensorflow,jax` runs the suite as if these were not installed.
-_hidden = frozenset(filter(None, os.environ.get("WITHOUT", "").split(",")))
-_find_spec = importlib.machinery.PathFinder.find_spec
+if "WITHOUT" in os.environ:
+    # `WITHOUT=tensorflow,jax` runs the suite as if these were not installed.
+    hidden = set(os.environ["WITHOUT"].split(","))
+    find_spec = importlib.machinery.PathFinder.find_spec
 
+    def find_others(fullname, path=None, target=None):
+        root = fullname.partition(".")[0]
+        return None if root in hidden else find_spec(fullname, path, target)
 
-def _find_others(fullname, path=None, target=None):
-    return None if fullname.partition(".")[0] in _hidden else _find_spec(fullname, path, target)
-
-
-importlib.machinery.PathFinder.find_spec = _find_others  # type: ignore[method-assign, assignment]
+    importlib.machinery.PathFinder.find_spec = find_others  # type: ignore[method-assign]
 
 if os.environ.get("KERAS_BACKEND") == "jax":
     # The suite compiles much and computes little. XLA's own passes, which rewrite formulas, run all
