@@ -7,6 +7,8 @@ import keras
 from keras_cvx import plugins
 from keras_cvx.backbones.graphs import is_graph
 from keras_cvx.backbones.steps import trace_steps
+from keras_cvx.losses.ignore_class import IgnoreClass
+from keras_cvx.losses.segmentation_loss import SegmentationLoss
 
 
 def check_agreement(part, argument, *, owner="detector", **settings):
@@ -61,12 +63,22 @@ def agreeing_part(part, kind, **settings):
         made = plugins.lookup(part, kind)
         if not isinstance(made, type):
             return made
-        # Of the classes above it too, to which `**kwargs` go on.
-        taken = {name for cls in made.__mro__ for name in inspect.signature(cls).parameters}
+        taken = _arguments(made)
         return made(**{name: x for name, x in settings.items() if name in taken})
     made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
     check_agreement(made, kind, **settings)
     return made
+
+
+def _arguments(cls):
+    """Names of a class's arguments; of the classes above it too, as far as `**kwargs` go on."""
+    names: set = set()
+    for ancestor in cls.__mro__:
+        parameters = inspect.signature(ancestor.__init__).parameters
+        names.update(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
 
 
 def check_probabilities(classifier):
@@ -112,6 +124,59 @@ def loss_of_logits(name):
     return agreeing_part(name, "loss", from_logits=True)
 
 
+def loss_of_masks(loss, ignore_class):
+    """The loss of a segmenter: by name one of logits; without the ignored ids, where it has none.
+
+    Args:
+        loss: As `Segmenter.compile` takes it.
+        ignore_class: The ids that the model ignores.
+    """
+    if isinstance(loss, (list, tuple, dict)):
+        raise ValueError(
+            "`loss` must be one loss: a segmenter has one output. For a sum of losses write a "
+            "function, `lambda y, logits: first(y, logits) + second(y, logits)`. Received: "
+            f"loss={loss!r}"
+        )
+    if isinstance(loss, str):
+        name = "SparseCategoricalCrossentropy" if loss == "auto" else loss
+        loss = IgnoreClass(loss_of_logits(name), ignore_class)
+    inner = loss.loss if isinstance(loss, IgnoreClass) else loss
+    is_object = isinstance(inner, keras.losses.Loss)
+    maker = type(inner) if is_object else inner
+    of_keras = getattr(maker, "__module__", "").split(".")[0] == "keras"
+    if (is_object or of_keras) and not getattr(inner, "from_logits", not of_keras):
+        raise ValueError(
+            "`loss` must take logits, which the segmenter gives. Received: "
+            f"{maker.__name__} of probabilities. Make a loss with `from_logits=True`; in "
+            "place of Keras' Dice and Tversky take `keras_cvx.losses.GeneralizedDice` and "
+            "`FocalTversky`."
+        )
+    known = is_object and (of_keras or isinstance(inner, SegmentationLoss))
+    if known and loss is inner and getattr(loss, "ignore_class", None) is None:
+        return IgnoreClass(loss, ignore_class)
+    return loss
+
+
+def metrics_of_masks(metrics, **settings):
+    """The metrics of a segmenter as a list: by name, made for the model; None if there are none.
+
+    Args:
+        metrics: As `Segmenter.compile` takes them.
+        **settings: What they must have as the model has it.
+    """
+    if metrics is None:
+        return None
+    made = []
+    for given in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+        metric = given
+        if not isinstance(metric, str):
+            check_agreement(metric, "metric", owner="segmenter", **settings)
+        elif not is_of_keras(metric, "metric"):
+            metric = agreeing_part(metric, "metric", **settings)
+        made.append(metric)
+    return made
+
+
 def made_decoder(decoder, num_classes):
     """The decoder's layer, which has strides and agrees with the model.
 
@@ -132,7 +197,7 @@ def made_decoder(decoder, num_classes):
         raise ValueError(
             "`decoder` must be the name of a decoder, such as 'fcn8s', or a layer with the "
             "attribute `strides`, those of the feature maps on which it is called. Received: "
-            f"{decoder!r}"
+            f"{decoder!r}{', a class: make the layer' if isinstance(decoder, type) else ''}"
         )
     check_registered(decoder, "decoder", "decoder")
     check_agreement(decoder, "decoder", owner="segmenter", num_classes=num_classes)

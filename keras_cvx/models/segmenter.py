@@ -7,17 +7,10 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
-from keras_cvx.losses.ignore_class import IgnoreClass
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.models._any_size import any_size, preprocessed
 from keras_cvx.models._checks import check_images, check_no_sample, checked_class_weight
-from keras_cvx.models._parts import (
-    agreeing_part,
-    check_agreement,
-    is_of_keras,
-    loss_of_logits,
-    made_decoder,
-)
+from keras_cvx.models._parts import loss_of_masks, made_decoder, metrics_of_masks
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.models._tiles import tiled_masks
 from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree, spatial_axes
@@ -69,6 +62,30 @@ class Segmenter(TaskModel):
         segmenter.compile(optimizer=keras.optimizers.AdamW(1e-3))
         segmenter.fit(images, masks, epochs=8, class_weight={0: 0.5})
         segmenter.predict(images)["masks"]
+        ```
+
+        A decoder of one's own is a layer with `strides`:
+
+        ```python
+        @keras_cvx.plugins.register("OneMapDecoder", kind="decoder", package="acme")
+        class OneMapDecoder(keras.layers.Layer):
+            strides = [8]
+
+            def __init__(self, num_classes, **kwargs):
+                super().__init__(**kwargs)
+                self.num_classes = num_classes
+                self.scores = keras.layers.Conv2D(num_classes, 1)
+
+            def build(self, maps_shape, images_shape):
+                self.scores.build(maps_shape[0])
+
+            def call(self, maps, images):
+                return keras.layers.UpSampling2D(8)(self.scores(maps[0]))
+
+            def get_config(self):
+                return {**super().get_config(), "num_classes": self.num_classes}
+
+        segmenter = keras_cvx.models.Segmenter(backbone, 11, decoder=OneMapDecoder(11))
         ```
 
     Reference:
@@ -133,6 +150,8 @@ class Segmenter(TaskModel):
 
     def checked_truth(self, x, y):
         """`y` as an array; a `ValueError` if it is no masks of the images `x`."""
+        if y is None:
+            raise ValueError("`y` must be masks of the images `x`. Received: images alone")
         if not hasattr(y, "shape"):
             try:
                 y = np.asarray(y)
@@ -158,15 +177,19 @@ class Segmenter(TaskModel):
                 of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits.
                 `"auto"` for `"SparseCategoricalCrossentropy"`. The ids that the model ignores are
                 cut out by `IgnoreClass`, but for functions, objects with an `ignore_class` of their
-                own, and those of other packages, which are taken as they are.
+                own, and those of other packages, which are taken as they are. A sum of losses is
+                a function: `lambda y, logits: first(y, logits) + second(y, logits)`, of losses in
+                `IgnoreClass`.
             metrics: A metric of masks of ids and logits, or a list of them: objects, or names of
                 plugins, which are made for this model, or names that Keras knows; `"auto"` for
-                `"SegmentationIoU"`; None for none.
+                `"SegmentationIoU"`; None for none. Keras' `"accuracy"` counts ignored pixels as
+                wrong; the `pixel_accuracy` of `"SegmentationIoU"` leaves them out.
             weighted_metrics: Likewise; in these `sample_weight` counts.
             **kwargs: As Keras' `compile` takes them.
 
         Raises:
-            ValueError: If a loss takes probabilities, or a metric has another number of classes.
+            ValueError: If a loss takes probabilities, there are several, or a metric has another
+                number of classes or other ignored ids.
         """
         if kwargs.pop("loss_weights", None) is not None:
             raise ValueError(
@@ -174,11 +197,16 @@ class Segmenter(TaskModel):
             )
         if isinstance(metrics, str) and metrics == "auto":
             metrics = "SegmentationIoU"
+        settings = {
+            "num_classes": self.num_classes,
+            "ignore_class": self.ignore_class,
+            "sparse_y_pred": False,
+        }
         super().compile(
             optimizer=optimizer,
-            loss=self._made_loss(loss),
-            metrics=self._made_metrics(metrics),
-            weighted_metrics=self._made_metrics(weighted_metrics),
+            loss=loss_of_masks(loss, self.ignore_class),
+            metrics=metrics_of_masks(metrics, **settings),
+            weighted_metrics=metrics_of_masks(weighted_metrics, **settings),
             **kwargs,
         )
 
@@ -215,6 +243,16 @@ class Segmenter(TaskModel):
             return super().fit(x, y, *args, **kwargs)
         finally:
             self._set_class_weight(None)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+        """As `keras.Model.train_on_batch`; classes are weighted by `sample_weight` of pixels."""
+        if class_weight is not None:
+            raise ValueError(
+                "`class_weight` must be None here. `fit` takes it; for a batch, pass the weights "
+                "of its pixels as `sample_weight` (B, H, W). Received: "
+                f"class_weight={class_weight!r}"
+            )
+        return super().train_on_batch(x, y, sample_weight, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """Masks and their confidence as NumPy arrays, in the size of the images.
@@ -302,45 +340,6 @@ class Segmenter(TaskModel):
             "name": self.name,
             "trainable": self.trainable,
         }
-
-    def _made_loss(self, loss):
-        if isinstance(loss, str):
-            name = "SparseCategoricalCrossentropy" if loss == "auto" else loss
-            loss = IgnoreClass(loss_of_logits(name), self.ignore_class)
-        inner = loss.loss if isinstance(loss, IgnoreClass) else loss
-        is_object = isinstance(inner, keras.losses.Loss)
-        maker = type(inner) if is_object else inner
-        of_keras = getattr(maker, "__module__", "").split(".")[0] == "keras"
-        if (is_object or of_keras) and not getattr(inner, "from_logits", not of_keras):
-            raise ValueError(
-                "`loss` must take logits, which the segmenter gives. Received: "
-                f"{maker.__name__} of probabilities. Make a loss with `from_logits=True`; in "
-                "place of Keras' Dice and Tversky take `keras_cvx.losses.GeneralizedDice` and "
-                "`FocalTversky`."
-            )
-        known = is_object and (of_keras or isinstance(inner, SegmentationLoss))
-        if known and loss is inner and getattr(loss, "ignore_class", None) is None:
-            return IgnoreClass(loss, self.ignore_class)
-        return loss
-
-    def _made_metrics(self, metrics):
-        if metrics is None:
-            return None
-        settings = {
-            "num_classes": self.num_classes,
-            "ignore_class": self.ignore_class,
-            "sparse_y_pred": False,
-        }
-        made = []
-        for given in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
-            metric = given
-            if not isinstance(metric, str):
-                required = {name: settings[name] for name in ("num_classes", "sparse_y_pred")}
-                check_agreement(metric, "metric", owner="segmenter", **required)
-            elif not is_of_keras(metric, "metric"):
-                metric = agreeing_part(metric, "metric", **settings)
-            made.append(metric)
-        return made
 
     def _check_weights(self, sample_weight):
         """Nothing: weights of images and of pixels are right, and the loss knows their shapes."""

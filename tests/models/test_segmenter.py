@@ -572,7 +572,10 @@ def test_decoder_of_other_logits(clean_registry):
         ({"loss": "LovaszSoftmx"}, "LovaszSoftmax"),
         ({"metrics": [keras_cvx.metrics.SegmentationIoU(4)]}, "sparse_y_pred=False"),
         ({"metrics": keras.metrics.MeanIoU(5, sparse_y_pred=False)}, "num_classes=4"),
+        ({"metrics": keras.metrics.MeanIoU(4, sparse_y_pred=False)}, "ignore_class=255"),
         ({"loss_weights": [1.0]}, "`loss_weights` must be None"),
+        ({"loss": ["LovaszSoftmax", "auto"]}, r"`loss` must be one loss.*first\(y, logits\)"),
+        ({"loss": {"masks": "auto"}}, "`loss` must be one loss"),
     ],
 )
 def test_bad_compile(options, message):
@@ -586,6 +589,37 @@ def test_bad_compile(options, message):
 def test_bad_class_weights(class_weight, data):
     with pytest.raises(ValueError, match=r"`class_weight` must be a dictionary from class ids"):
         frozen_segmenter().fit(*data, class_weight=class_weight)
+
+
+def test_class_weights_of_a_batch(data):
+    with pytest.raises(ValueError, match=r"`class_weight` must be None here.*`sample_weight`"):
+        frozen_segmenter().train_on_batch(*data, class_weight={0: 0.5})
+
+
+def test_a_sum_of_losses(data):
+    """Each is of its pixels; together they are what each is alone."""
+    images, masks = data
+    losses = [
+        keras_cvx.losses.IgnoreClass(keras_cvx.losses.GeneralizedDice(from_logits=True)),
+        keras_cvx.losses.IgnoreClass(
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=None)
+        ),
+    ]
+    segmenter = frozen_segmenter()
+    values = []
+    for loss in [*losses, lambda y, logits: losses[0](y, logits) + losses[1](y, logits)]:
+        segmenter.compile("sgd", loss=loss, metrics=None)
+        scores = segmenter.evaluate(images[:4], masks[:4], return_dict=True, verbose=0)
+        values.append(scores["loss"])
+    assert values[2] == pytest.approx(values[0] + values[1], rel=1e-5)
+
+
+def test_losses_of_their_own_arguments(data):
+    """What a named loss does not take it does not get: one of two classes no logits."""
+    segmenter = make_segmenter()
+    segmenter.compile(loss="LovaszHinge")
+    with pytest.raises(ValueError, match="y_pred"):
+        segmenter.evaluate(*data, verbose=0)
 
 
 def test_class_weights_need_a_loss_of_pixels(data):
@@ -631,6 +665,8 @@ def test_bad_images(trained):
     alone = ((np.zeros((1, 16, 16, 3), "float32"),) for _ in range(2))
     with pytest.raises(ValueError, match=r"dataset of images and masks\. Received: images"):
         frozen_segmenter().fit(alone, shuffle=False)
+    with pytest.raises(ValueError, match=r"`y` must be masks .*Received: images alone"):
+        frozen_segmenter().fit(np.zeros((1, 16, 16, 3)))
     with pytest.raises(ValueError, match="lists of images"):
         segmenter.predict([np.zeros((16, 16, 3))])
     with pytest.raises(ValueError, match='scenes\\["segmentation_masks"\\]'):
