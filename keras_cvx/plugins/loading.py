@@ -1,6 +1,7 @@
 """The objects that names, configurations and model files mean."""
 
 import contextlib
+import inspect
 import json
 import os
 import sys
@@ -9,21 +10,16 @@ from typing import Any
 
 import keras
 
+from keras_cvx.plugins.kinds import KERAS_KINDS
 from keras_cvx.plugins.registry import (
     entry_points,
     lookup,
     namespaces,
+    origin_of_plugin,
     reading_a_file,
     registered,
 )
 
-# What a kind that Keras knows must be an instance of; other kinds are known by registration alone.
-_KERAS_KINDS = {
-    "layer": keras.layers.Layer,
-    "loss": keras.losses.Loss,
-    "metric": keras.metrics.Metric,
-    "model": keras.Model,
-}
 # A thousand times the configuration of a large model.
 _MOST_BYTES = 2**28
 # Keras quotes whole configurations.
@@ -38,7 +34,7 @@ def get(identifier: Any, kind: str) -> Any:
 
     Args:
         identifier: A name as for `lookup` or a class, of which an object with default arguments
-            is made; a Keras serialization dictionary; or an object, which is returned.
+            is made; a Keras serialization dictionary; or an object or function, which is returned.
         kind: What the object must be.
 
     Returns:
@@ -64,7 +60,7 @@ def get(identifier: Any, kind: str) -> Any:
     if not _is_of_kind(identifier, kind):
         raise ValueError(
             f"A plugin of kind {kind!r} is required: its name, its configuration or the object. "
-            f"Received: {identifier!r}"
+            f"Received: {identifier!r}{origin_of_plugin(identifier)}"
         )
     return identifier
 
@@ -164,11 +160,16 @@ def _explained(what, config, custom_objects=None):
     try:
         yield
     except Exception as error:
-        names = {part.get("registered_name") for part in _parts(config)}
+        # The name of a function stands under `config`.
+        names = [part.get(key) for part in _parts(config) for key in ("registered_name", "config")]
         missing = sorted(
-            name
-            for name in names
-            if isinstance(name, str) and ">" in name and not _is_registered(name, custom_objects)
+            {
+                name
+                for name in names
+                if isinstance(name, str)
+                and ">" in name
+                and not _is_registered(name, custom_objects)
+            }
         )
         if not missing:
             raise
@@ -195,10 +196,14 @@ def _parts(config):
 
 
 def _is_of_kind(candidate, kind):
-    if kind in _KERAS_KINDS:
-        return isinstance(candidate, _KERAS_KINDS[kind])
-    classes = {plugin.object: plugin.kind for plugin in registered()}
-    if type(candidate) in classes or candidate is None:
-        return any(classes.get(cls) == kind for cls in type(candidate).__mro__)
+    if kind in KERAS_KINDS and isinstance(candidate, KERAS_KINDS[kind]):
+        return True
+    kinds = {plugin.object: plugin.kind for plugin in registered()}
+    if inspect.isroutine(candidate) and candidate in kinds:
+        return kinds[candidate] == kind
+    if kind in KERAS_KINDS:
+        return False
+    if type(candidate) in kinds or candidate is None:
+        return any(kinds.get(cls) == kind for cls in type(candidate).__mro__)
     # An object that its author has not registered is trusted, but not what is clearly no plugin.
-    return not isinstance(candidate, (int, float, list, tuple, *_KERAS_KINDS.values()))
+    return not isinstance(candidate, (int, float, list, tuple, *KERAS_KINDS.values()))

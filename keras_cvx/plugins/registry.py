@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import keras
 
+from keras_cvx.plugins.kinds import NOT_IN_FILES, fault
+
 OWN = "keras_cvx"
 ENTRY_POINT_GROUP = "keras_cvx.plugins"
 
@@ -25,7 +27,7 @@ class Plugin:
 
     Attributes:
         name: Namespace and name as saved files carry them, `"keras_cvx>GridDetectionHead"`.
-        kind: What it can be used as: `"layer"`, `"loss"`, `"metric"`, `"model"`, `"coding"`, …
+        kind: What it can be used as: `"layer"`, `"loss"`, `"coding"`, `"reader"`, …
         alias: Short string that users may type instead of the name, or None.
         object: The class or function itself.
     """
@@ -56,7 +58,10 @@ def reading_a_file():
 def register(
     name: str, kind: str, *, package: str = OWN, alias: str | None = None
 ) -> Callable[[T], T]:
-    """Decorator that makes a class a plugin, serializable under a name of its own.
+    """Decorator that makes a class or function a plugin, serializable under a name of its own.
+
+    Those of the kinds `"backbone"`, `"reader"` and `"visualizer"`, which read files, download and
+    draw, are not serializable: no model file can name them.
 
     Args:
         name: The literal name, which saved files carry for ever.
@@ -65,11 +70,12 @@ def register(
         alias: Short string by which users may ask for it within its namespace and kind.
 
     Returns:
-        Decorator that returns the class unchanged.
+        Decorator that returns the class or function unchanged.
 
     Raises:
         ValueError: If the name, or the alias for that kind, belongs to another object already, or
-            a class of the kind could not be saved for want of `get_config`.
+            the object cannot be of the kind, or could not be saved for want of `get_config`. The
+            message names the distributions that the objects are of.
 
     Example:
         >>> @register("Halve", kind="layer", package="doctest", alias="halve")
@@ -90,10 +96,9 @@ def register(
 
     def decorator(target: T) -> T:
         plugin = Plugin(f"{package}>{name}", kind, alias, target)
-        if isinstance(target, type) and not hasattr(target, "get_config"):
+        if reason := fault(target, kind):
             raise ValueError(
-                f"{_place(target)} cannot be registered as {plugin.name!r}: it must have "
-                "`get_config`, or no file that uses it could be loaded."
+                f"{_origin(target)} cannot be registered as {plugin.name!r}: {reason}."
             )
         with _lock:
             for other in _plugins.values():
@@ -102,20 +107,21 @@ def register(
                 # A module that is reloaded registers its classes anew.
                 if _place(other.object) != _place(target):
                     raise ValueError(
-                        f"{_place(target)} cannot be registered as {plugin.name!r} (alias "
-                        f"{alias!r}): {_place(other.object)} is, as {other.name!r} (alias "
+                        f"{_origin(target)} cannot be registered as {plugin.name!r} (alias "
+                        f"{alias!r}): {_origin(other.object)} is, as {other.name!r} (alias "
                         f"{other.alias!r}). Choose another name."
                     )
             # Keras' own decorator would overwrite without a word.
             known = keras.saving.get_custom_objects().get(plugin.name)
             if known is not None and _place(known) != _place(target):
                 raise ValueError(
-                    f"{_place(target)} cannot be registered as {plugin.name!r}: "
-                    f"{_place(known)} is, with Keras itself. Choose another name."
+                    f"{_origin(target)} cannot be registered as {plugin.name!r}: "
+                    f"{_origin(known)} is, with Keras itself. Choose another name."
                 )
             if isinstance(target, type):
                 _guard(target)
-            keras.saving.register_keras_serializable(package=package, name=name)(target)
+            if kind not in NOT_IN_FILES:
+                keras.saving.register_keras_serializable(package=package, name=name)(target)
             _plugins[plugin.name] = plugin
         return target
 
@@ -157,7 +163,7 @@ def lookup(identifier: str, kind: str | None = None) -> Any:
     if found:
         raise ValueError(
             f"{identifier!r} must be a plugin of kind {kind!r}. Received: "
-            f"{found[0].name!r}, which is a {found[0].kind!r}"
+            f"{found[0].name!r}, which is a {found[0].kind!r}: {_origin(found[0].object)}"
         )
     raise ValueError(_unknown(identifier, name, package, kind))
 
@@ -244,7 +250,21 @@ def _share_alias(plugin, other):
 
 
 def _place(target):
-    return f"{target.__module__}.{target.__qualname__}"
+    return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__qualname__)}"
+
+
+def _origin(target):
+    """Where a class or function is defined, and by which distribution, as far as that is known."""
+    module = target.__module__.split(".")[0]
+    distributions = importlib.metadata.packages_distributions().get(module, [])
+    return " of ".join([_place(target), *sorted(set(distributions))])
+
+
+def origin_of_plugin(candidate):
+    """The same of an object whose class is a plugin, behind a comma; nothing of another."""
+    plugins = [plugin.object for plugin in registered()]
+    known = next((x for x in (candidate, type(candidate)) if any(x is y for y in plugins)), None)
+    return "" if known is None else f", {_origin(known)}"
 
 
 def _unknown(identifier, name, package, kind):

@@ -34,4 +34,5 @@ def install(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return module
 
+    of.source = DOUBLE
     return of

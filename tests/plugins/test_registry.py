@@ -1,11 +1,13 @@
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import pytest
 
 from keras_cvx import plugins
 from keras_cvx.codings import YOLOv1Coding
+from keras_cvx.plugins import registry
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 
@@ -31,8 +33,9 @@ def test_the_packages_own():
     assert [plugin.alias for plugin in plugins.registered("coding")] == ["anchor_free", "yolov1"]
     assert plugins.registered("no such kind") == []
     for name, plugin in names.items():
-        assert keras.saving.get_registered_name(plugin.object) == name
-        assert plugin.object.__name__ == name.split(">")[1]
+        if isinstance(plugin.object, type):
+            assert keras.saving.get_registered_name(plugin.object) == name
+            assert plugin.object.__name__ == name.split(">")[1]
 
 
 @pytest.mark.parametrize(
@@ -61,14 +64,40 @@ def test_a_function_and_a_kind_of_ones_own():
         return x / 2
 
     assert plugins.get("acme>halve", kind="schedule") is halve
+    assert plugins.get(halve, kind="schedule") is halve
+    config = keras.saving.serialize_keras_object(halve)
+    assert plugins.get(config, kind="schedule") is halve
     with pytest.raises(ValueError, match=r"must be a plugin of kind 'layer'.*is a 'schedule'"):
         plugins.get("acme>halve", kind="layer")
+    for kind in ("layer", "assigner"):
+        with pytest.raises(ValueError, match=f"of kind '{kind}' is required.*Received: .*halve"):
+            plugins.get(halve, kind=kind)
+    del registry._plugins["acme>halve"], keras.saving.get_custom_objects()["acme>halve"]
+    with pytest.raises(ValueError, match=r"configuration uses \['acme>halve'\].*\['acme'\] is"):
+        plugins.get(config, kind="schedule")
+
+
+@pytest.mark.parametrize("kind", ["backbone", "reader", "visualizer"])
+def test_no_model_file_names_what_reads_files_or_draws(kind):
+    @plugins.register("reach", kind=kind, package="acme")
+    def reach(path):
+        raise AssertionError
+
+    assert plugins.get("acme>reach", kind=kind) is reach
+    assert keras.saving.get_registered_object("acme>reach") is None
+    with pytest.raises((TypeError, ValueError), match="acme>reach"):
+        keras.saving.deserialize_keras_object(
+            {"module": "keras_cvx", "class_name": "function", "config": "acme>reach",
+             "registered_name": "acme>reach"}
+        )  # fmt: skip
 
 
 def test_clash_of_names():
     plugins.register("Thing", kind="layer", package="acme")(make(module="one"))
     with pytest.raises(ValueError, match=r"two.Thing cannot be .*'acme>Thing'.*one.Thing is"):
-        plugins.register("Thing", kind="loss", package="acme")(make(module="two"))
+        plugins.register("Thing", kind="loss", package="acme")(
+            make(module="two", base=keras.losses.Loss)
+        )
     assert plugins.lookup("acme>Thing").__module__ == "one"
     assert keras.saving.get_registered_object("acme>Thing").__module__ == "one"
     plugins.register("Thing", kind="layer", package="other")(make(module="two"))
@@ -131,7 +160,7 @@ def test_bad_names(arguments, message):
 
 def test_a_class_that_could_not_be_saved():
     with pytest.raises(ValueError, match="must have `get_config`"):
-        plugins.register("Thing", kind="coding", package="acme")(make(base=object))
+        plugins.register("Thing", kind="schedule", package="acme")(make(base=object))
     with pytest.raises(ValueError, match="no plugin named"):
         plugins.lookup("acme>Thing")
 
@@ -255,6 +284,39 @@ def test_what_was_installed_meanwhile_is_found(install):
         plugins.lookup("late>Double")
     install("acme-late", "late")
     assert plugins.lookup("late>Double").__name__ == "Double"
+
+
+def test_threads_that_ask_for_one_namespace(install):
+    """It is imported once, and who comes second waits until all of it is registered."""
+    slow = install.source.replace("@plugins", "import time\ntime.sleep(0.2)\n\n@plugins", 1)
+    module = install("acme-slow", "slow", slow)
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: plugins.lookup("slow>double", kind="layer"), range(8)))
+    assert found == {sys.modules[module].Double}
+
+
+def test_messages_name_the_distribution(install, tmp_path):
+    """What a user can uninstall, beside what its author can mend."""
+    install("acme-first", "first")
+    (tmp_path / "acme_first-1.5.dist-info" / "top_level.txt").write_text("acme_first")
+    second = (
+        install.source.replace("NAMESPACE", "first")
+        .replace("Double(", "Again(")
+        .replace('Double"', 'Again"')
+    )
+    install("acme-second", "second", second)
+    (tmp_path / "acme_second-1.5.dist-info" / "top_level.txt").write_text("acme_second")
+    double = plugins.lookup("first>double")
+    with pytest.raises(ImportError, match="'second', installed by 'acme-second'") as e:
+        plugins.lookup("second>Again")
+    first, again = "acme_first.Double of acme-first", "acme_second.Again of acme-second"
+    assert f"{again} cannot be registered as 'first>Again'" in str(e.value)
+    assert f"{first} is, as 'first>Double'" in str(e.value)
+    with pytest.raises(ValueError, match=rf"'loss'\. Received: .* a 'layer': {first}"):
+        plugins.lookup("first>Double", kind="loss")
+    for given in (double(), double):
+        with pytest.raises(ValueError, match=rf"'loss' is required.*, {first}"):
+            plugins.get(given, kind="loss")
 
 
 def test_an_entry_point_without_the_name(install):
