@@ -1,5 +1,6 @@
 """Data sets: readers and writers of files, and scenes made on the spot, as NumPy records."""
 
+from keras_cvx.datasets.annotations import Annotations, grouped
 from keras_cvx.datasets.coco import coco
 from keras_cvx.datasets.csv import csv
 from keras_cvx.datasets.dataset import Dataset
@@ -17,12 +18,14 @@ from keras_cvx.datasets.yolo import yolo
 
 __all__ = [
     "DIGIT_NAMES",
+    "Annotations",
     "Dataset",
     "DatasetError",
     "Record",
     "coco",
     "csv",
     "digit_scenes",
+    "grouped",
     "masks",
     "polygon_mask",
     "run_length_mask",
