@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from keras_cvx import plugins
+from keras_cvx.layers.decoders.feature_maps import checked_levels
 from keras_cvx.ops import fit_extent, resize
 
 
@@ -41,7 +42,7 @@ class FeaturePyramidDecoder(layers.Layer):
 
     Raises:
         ValueError: If an argument is out of its range, or the maps are not one of rank 4 for each
-            stride.
+            stride, of its size.
 
     Example:
         >>> decoder = FeaturePyramidDecoder(num_classes=11, strides=[8, 16])
@@ -88,7 +89,7 @@ class FeaturePyramidDecoder(layers.Layer):
 
     def build(self, features_shape, images_shape=None):
         for shape, lateral, smooth in zip(
-            self._each_level(features_shape), self._lateral, self._smooth, strict=True
+            self._each_level(features_shape, images_shape), self._lateral, self._smooth, strict=True
         ):
             lateral.build((None, None, None, shape[self._channels]))
             smooth.build((None, None, None, self.filters))
@@ -96,7 +97,7 @@ class FeaturePyramidDecoder(layers.Layer):
         self.built = True
 
     def call(self, features, images):
-        self._each_level([x.shape for x in features])
+        self._each_level([x.shape for x in features], images.shape)
         if self.data_format == "channels_first":
             features = [ops.moveaxis(x, 1, -1) for x in features]
         finest = ops.shape(features[0])[1:3]
@@ -113,7 +114,7 @@ class FeaturePyramidDecoder(layers.Layer):
         return ops.cast(logits, "float32")
 
     def compute_output_spec(self, features, images):
-        shapes = self._each_level([x.shape for x in features])
+        shapes = self._each_level([x.shape for x in features], images.shape)
         shape = (shapes[0][0], *images.shape[self._sides], self.num_classes)
         return keras.KerasTensor(shape, dtype="float32")
 
@@ -135,13 +136,8 @@ class FeaturePyramidDecoder(layers.Layer):
     def _sides(self):
         return slice(1, 3) if self.data_format == "channels_last" else slice(2, 4)
 
-    def _each_level(self, shapes):
-        if len(shapes) != len(self.strides) or any(len(shape) != 4 for shape in shapes):
-            raise ValueError(
-                "`features` must be one feature map of rank 4 for each of the strides "
-                f"{self.strides}. Received: shapes {[tuple(s) for s in shapes]}"
-            )
-        return shapes
+    def _each_level(self, features_shape, images_shape):
+        return checked_levels(features_shape, images_shape, self.strides, self.data_format)
 
 
 def _enlarged(maps, factor, height, width):

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from keras_cvx import plugins
 from keras_cvx.initializers import BilinearUpsampling
+from keras_cvx.layers.decoders.feature_maps import checked_levels
 from keras_cvx.ops.arguments import (
     check_choice,
     check_integers,
@@ -73,7 +74,7 @@ class TransposedConvDecoder(layers.Layer):
 
     Raises:
         ValueError: If an argument is out of its range, or the maps are not one of rank 4 for each
-            stride.
+            stride, of its size.
 
     Example:
         >>> decoder = TransposedConvDecoder(num_classes=11, strides=[8, 16])
@@ -139,7 +140,7 @@ class TransposedConvDecoder(layers.Layer):
 
     def build(self, features_shape, images_shape=None):
         axis = 1 if self.data_format == "channels_first" else 3
-        channels = [shape[axis] for shape in self._each_level(features_shape)]
+        channels = [shape[axis] for shape in self._each_level(features_shape, images_shape)]
         classes, learned = self.num_classes, self.upsampling == "learned"
         # Channels that go into the upsampling of each level, and that come out of it.
         if self.fusion == "sum":
@@ -180,9 +181,7 @@ class TransposedConvDecoder(layers.Layer):
         return ops.cast(x, "float32")
 
     def compute_output_shape(self, features_shape, images_shape):
-        shapes = self._each_level(features_shape)
-        if len(images_shape) != 4:
-            raise ValueError(f"`images` must be of rank 4. Received: shape {tuple(images_shape)}")
+        shapes = self._each_level(features_shape, images_shape)
         return (shapes[0][0], *images_shape[self._spatial], self.num_classes)
 
     def compute_output_spec(self, features, images, training=None):
@@ -267,16 +266,8 @@ class TransposedConvDecoder(layers.Layer):
         block.build((None, None, None, channels))
         return block
 
-    def _each_level(self, features_shape):
-        """The shapes of the feature maps: one a stride, of rank 4."""
-        one = len(features_shape) == 4 and not hasattr(features_shape[1], "__len__")
-        shapes = [tuple(s) for s in ([features_shape] if one else features_shape)]
-        if len(shapes) != len(self._levels) or any(len(shape) != 4 for shape in shapes):
-            raise ValueError(
-                "`features` must be one feature map of rank 4 for each of the strides "
-                f"{self._levels}. Received: shapes {shapes}"
-            )
-        return shapes
+    def _each_level(self, features_shape, images_shape):
+        return checked_levels(features_shape, images_shape, self._levels, self.data_format)
 
     def _checked_kernels(self):
         if self.kernel_sizes is None:

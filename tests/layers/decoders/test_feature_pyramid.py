@@ -128,3 +128,8 @@ def test_bad_arguments(arguments, message):
 def test_bad_maps():
     with pytest.raises(ValueError, match=r"`features` must be one feature map of rank 4 for each"):
         FeaturePyramidDecoder(5, [2, 4])(maps_of([2], 8, 8), images(8, 8))
+
+
+def test_maps_of_other_strides():
+    with pytest.raises(ValueError, match=r"maps of the strides \[2, 4\].*\(16, 32\) cells\. Recei"):
+        FeaturePyramidDecoder(5, [2, 4])(maps_of([4, 8], 32, 64), images(32, 64))

@@ -103,6 +103,70 @@ def test_fcn8s_by_hand(upsampling):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
+def dense_transposed(x, kernel, bias, factor):
+    """A transposed convolution by its definition: each cell adds its kernel where it reaches."""
+    side, _, filters, _ = kernel.shape
+    height, width = ((n - 1) * factor + side for n in x.shape[1:3])
+    result = np.zeros((len(x), height, width, filters)) + bias
+    for row, column in np.ndindex(*x.shape[1:3]):
+        rows, columns = (slice(k * factor, k * factor + side) for k in (row, column))
+        result[:, rows, columns] += np.einsum("bc,ijoc->bijo", x[:, row, column], kernel)
+    return result
+
+
+def convolved(x, kernel):
+    """A 3×3 convolution as loops over its kernel, zeros outside."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = x.shape[1:3]
+    return sum(padded[:, i : i + height, j : j + width] @ kernel[i, j] for i, j in np.ndindex(3, 3))
+
+
+@pytest.mark.parametrize("upsampling", ["learned", "fixed"])
+def test_unet_by_hand(upsampling):
+    """Upsampled, beside the finer map, twice convolved, normalized and cut at 0; level by level."""
+    strides = [2, 4, 8]
+    decoder = TransposedConvDecoder(
+        4, strides, fusion="concat", upsampling=upsampling, filters=[5, 6]
+    )
+    maps, picture = maps_of(strides, 16, 24, batch=2), images(16, 24, 2)
+    decoder(maps, picture)
+    rng = np.random.default_rng(1)
+    # Means, variances and biases too, which begin as 0 and 1.
+    decoder.set_weights([rng.uniform(0.1, 0.9, w.shape) - 0.4 * (w.ndim > 1) for w in
+                         decoder.get_weights()])  # fmt: skip
+    got = as_numpy(decoder(maps, picture))
+
+    def upsampled(i, x):
+        factor = 2
+        if upsampling == "fixed":
+            size = tuple(factor * side for side in x.shape[1:3])
+            x = x.astype("float32")
+            return as_numpy(ops.image.resize(x, size, "bilinear", data_format="channels_last"))
+        kernel, bias = decoder._upsamplers[i].get_weights()
+        # Continued by its outermost cells, whose own pixels are cut off again.
+        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        first = factor + (len(kernel) - factor) // 2
+        return dense_transposed(x, kernel, bias, factor)[:, first:-first, first:-first]
+
+    def passed(block, x):
+        convolutions, normalizations = block.layers[0::3], block.layers[1::3]
+        for layer, norm in zip(convolutions, normalizations, strict=True):
+            gamma, beta, mean, variance = norm.get_weights()
+            x = convolved(x, *layer.get_weights())
+            x = np.maximum(gamma * (x - mean) / np.sqrt(variance + norm.epsilon) + beta, 0)
+        return x
+
+    x = maps[2].astype("float64")
+    for i in (1, 0):
+        x = passed(decoder._blocks[i], np.concatenate([maps[i], upsampled(i + 1, x)], -1))
+    if upsampling == "fixed":
+        kernel, bias = decoder._scorers[0].get_weights()
+        x = x @ kernel[0, 0] + bias
+    expected = upsampled(0, x)
+    assert expected.shape == got.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
 @pytest.mark.parametrize("upsampling", ["bilinear", "learned", "fixed"])
 @pytest.mark.parametrize("level", [0, 1])
@@ -217,3 +281,6 @@ def test_bad_maps():
         decoder(maps_of([8], 32, 32), images(32, 32))
     with pytest.raises(ValueError, match=r"`features` must be one feature map of rank 4 for each"):
         decoder([x[0] for x in maps_of([8, 16], 32, 32)], images(32, 32))
+    for strides in ([4, 8], [16, 32], [4, 16]):
+        with pytest.raises(ValueError, match=r"`features` must be maps of the strides \[8, 16\]"):
+            decoder(maps_of(strides, 160, 320), images(160, 320))
