@@ -6,6 +6,7 @@ from keras_cvx.losses.focal_tversky import FocalTversky
 from keras_cvx.losses.generalized_dice import GeneralizedDice
 from keras_cvx.losses.grid_detection import GridDetectionLoss
 from keras_cvx.losses.ignore_class import IgnoreClass
+from keras_cvx.losses.loss_sum import LossSum
 from keras_cvx.losses.lovasz import LovaszHinge, LovaszSoftmax
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "GridDetectionLoss",
     "IgnoreClass",
     "IoULoss",
+    "LossSum",
     "LovaszHinge",
     "LovaszSoftmax",
 ]

@@ -53,7 +53,7 @@ class IgnoreClass(keras.losses.Loss):
     """
 
     def __init__(self, loss, ignore_class=255, *, axis=-1, name="ignore_class"):
-        loss = _made(loss)
+        loss = made_loss(loss)
         if getattr(loss, "ignore_class", None) is not None:
             raise ValueError(
                 "`loss` must ignore no class itself, for its ignored pixels would count as without "
@@ -163,8 +163,16 @@ class IgnoreClass(keras.losses.Loss):
         return ops.where(some, values, 0.0)
 
 
-def _made(loss):
-    """The loss itself, of whatever form a user gives it in."""
+def made_loss(loss):
+    """The loss itself, of whatever form a user gives it in.
+
+    Args:
+        loss: A Keras loss, the name of its class, in Keras or among the plugins, or its
+            configuration.
+
+    Raises:
+        ValueError: If it is none.
+    """
     required = (
         "`loss` must be a `keras.losses.Loss`, or the name of its class, such as 'Dice' or "
         f"'LovaszSoftmax'. Received: loss={loss!r}"

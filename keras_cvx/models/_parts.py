@@ -8,6 +8,7 @@ from keras_cvx import plugins
 from keras_cvx.backbones.graphs import is_graph
 from keras_cvx.backbones.steps import trace_steps
 from keras_cvx.losses.ignore_class import IgnoreClass
+from keras_cvx.losses.loss_sum import LossSum
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
 
 
@@ -124,19 +125,29 @@ def loss_of_logits(name):
     return agreeing_part(name, "loss", from_logits=True)
 
 
-def loss_of_masks(loss, ignore_class):
+def loss_of_masks(loss, ignore_class, weights=None):
     """The loss of a segmenter: by name one of logits; without the ignored ids, where it has none.
 
     Args:
         loss: As `Segmenter.compile` takes it.
         ignore_class: The ids that the model ignores.
+        weights: Of the losses in a list.
     """
-    if isinstance(loss, (list, tuple, dict)):
+    if isinstance(loss, dict):
         raise ValueError(
-            "`loss` must be one loss: a segmenter has one output. For a sum of losses write a "
-            "function, `lambda y, logits: first(y, logits) + second(y, logits)`. Received: "
-            f"loss={loss!r}"
+            "`loss` must be one loss, or a list of losses to be added: a segmenter has one output. "
+            f"Received: loss={loss!r}"
         )
+    if isinstance(loss, (list, tuple)):
+        return LossSum([loss_of_masks(one, ignore_class) for one in loss], weights)
+    if weights is not None:
+        raise ValueError(
+            "`loss_weights` must be None where `loss` is no list of losses. Received: "
+            f"loss_weights={weights!r}"
+        )
+    if isinstance(loss, LossSum):
+        losses = [loss_of_masks(one, ignore_class) for one in loss.losses]
+        return LossSum(losses, loss.weights, name=loss.name)
     if isinstance(loss, str):
         name = "SparseCategoricalCrossentropy" if loss == "auto" else loss
         loss = IgnoreClass(loss_of_logits(name), ignore_class)
@@ -155,6 +166,13 @@ def loss_of_masks(loss, ignore_class):
     if known and loss is inner and getattr(loss, "ignore_class", None) is None:
         return IgnoreClass(loss, ignore_class)
     return loss
+
+
+def loss_of_regions(loss):
+    """The first loss in it that has no value for each pixel, of those that are known; or None."""
+    losses = loss.losses if isinstance(loss, LossSum) else [loss]
+    inner = [getattr(one, "loss", one) for one in losses]
+    return next((one for one in inner if isinstance(one, SegmentationLoss)), None)
 
 
 def metrics_of_masks(metrics, **settings):

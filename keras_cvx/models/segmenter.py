@@ -7,10 +7,9 @@ from keras import ops
 from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
-from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.models._any_size import any_size, preprocessed
 from keras_cvx.models._checks import check_images, check_no_sample, checked_class_weight
-from keras_cvx.models._parts import loss_of_masks, made_decoder, metrics_of_masks
+from keras_cvx.models._parts import loss_of_masks, loss_of_regions, made_decoder, metrics_of_masks
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.models._tiles import tiled_masks
 from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree, spatial_axes
@@ -167,7 +166,13 @@ class Segmenter(TaskModel):
         return y
 
     def compile(
-        self, optimizer="adamw", loss="auto", metrics="auto", weighted_metrics=None, **kwargs
+        self,
+        optimizer="adamw",
+        loss="auto",
+        loss_weights=None,
+        metrics="auto",
+        weighted_metrics=None,
+        **kwargs,
     ):
         """Configures training.
 
@@ -177,9 +182,9 @@ class Segmenter(TaskModel):
                 of Keras or of a plugin, such as `"LovaszSoftmax"`, which is made for logits.
                 `"auto"` for `"SparseCategoricalCrossentropy"`. The ids that the model ignores are
                 cut out by `IgnoreClass`, but for functions, objects with an `ignore_class` of their
-                own, and those of other packages, which are taken as they are. A sum of losses is
-                a function: `lambda y, logits: first(y, logits) + second(y, logits)`, of losses in
-                `IgnoreClass`.
+                own, and those of other packages, which are taken as they are. Of a list, the sum,
+                as in `["auto", "GeneralizedDice"]`.
+            loss_weights: List of the factors of a list of losses, 1 each if None.
             metrics: A metric of masks of ids and logits, or a list of them: objects, or names of
                 plugins, which are made for this model, or names that Keras knows; `"auto"` for
                 `"SegmentationIoU"`; None for none. Keras' `"accuracy"` counts ignored pixels as
@@ -188,13 +193,9 @@ class Segmenter(TaskModel):
             **kwargs: As Keras' `compile` takes them.
 
         Raises:
-            ValueError: If a loss takes probabilities, there are several, or a metric has another
-                number of classes or other ignored ids.
+            ValueError: If a loss takes probabilities, or a metric has another number of classes or
+                other ignored ids.
         """
-        if kwargs.pop("loss_weights", None) is not None:
-            raise ValueError(
-                "`loss_weights` must be None: a segmenter has one loss. Received: a value"
-            )
         if isinstance(metrics, str) and metrics == "auto":
             metrics = "SegmentationIoU"
         settings = {
@@ -204,7 +205,7 @@ class Segmenter(TaskModel):
         }
         super().compile(
             optimizer=optimizer,
-            loss=loss_of_masks(loss, self.ignore_class),
+            loss=loss_of_masks(loss, self.ignore_class, loss_weights),
             metrics=metrics_of_masks(metrics, **settings),
             weighted_metrics=metrics_of_masks(weighted_metrics, **settings),
             **kwargs,
@@ -231,8 +232,8 @@ class Segmenter(TaskModel):
                 id is out of range; the message names the image.
         """
         weights = checked_class_weight(class_weight, self.num_classes)
-        loss = getattr(getattr(self, "loss", None), "loss", None)
-        if weights is not None and isinstance(loss, SegmentationLoss):
+        loss = loss_of_regions(getattr(self, "loss", None))
+        if weights is not None and loss is not None:
             raise ValueError(
                 "`class_weight` must be None with a loss that has no value for each pixel, such as "
                 f"{type(loss).__name__}. Received: class_weight={class_weight!r}"

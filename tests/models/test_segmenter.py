@@ -574,8 +574,10 @@ def test_decoder_of_other_logits(clean_registry):
         ({"metrics": keras.metrics.MeanIoU(5, sparse_y_pred=False)}, "num_classes=4"),
         ({"metrics": keras.metrics.MeanIoU(4, sparse_y_pred=False)}, "ignore_class=255"),
         ({"loss_weights": [1.0]}, "`loss_weights` must be None"),
-        ({"loss": ["LovaszSoftmax", "auto"]}, r"`loss` must be one loss.*first\(y, logits\)"),
-        ({"loss": {"masks": "auto"}}, "`loss` must be one loss"),
+        ({"loss": []}, "`losses` must be a list of losses"),
+        ({"loss": ["auto", keras.losses.Dice()]}, "GeneralizedDice"),
+        ({"loss": ["auto"], "loss_weights": [1.0, 2.0]}, "`weights` must be a list of 1 numbers"),
+        ({"loss": {"masks": "auto"}}, "`loss` must be one loss, or a list of losses to be added"),
     ],
 )
 def test_bad_compile(options, message):
@@ -596,22 +598,35 @@ def test_class_weights_of_a_batch(data):
         frozen_segmenter().train_on_batch(*data, class_weight={0: 0.5})
 
 
-def test_a_sum_of_losses(data):
-    """Each is of its pixels; together they are what each is alone."""
-    images, masks = data
-    losses = [
-        keras_cvx.losses.IgnoreClass(keras_cvx.losses.GeneralizedDice(from_logits=True)),
-        keras_cvx.losses.IgnoreClass(
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=None)
-        ),
-    ]
-    segmenter = frozen_segmenter()
+def test_a_sum_of_losses(data, tmp_path):
+    """Each is of the pixels that count; together they are what each is alone, in a file too."""
+    images, masks = data[0][:4], data[1][:4]
+    segmenter = make_segmenter(decoder=TransposedConvDecoder(CLASSES, STRIDES))
+    dice = keras_cvx.losses.GeneralizedDice(from_logits=True)
     values = []
-    for loss in [*losses, lambda y, logits: losses[0](y, logits) + losses[1](y, logits)]:
-        segmenter.compile("sgd", loss=loss, metrics=None)
-        scores = segmenter.evaluate(images[:4], masks[:4], return_dict=True, verbose=0)
-        values.append(scores["loss"])
+    for loss, weights in (
+        ("auto", None), (dice, None), (["auto", dice], None), (["auto", dice], [0.5, 3.0]),
+    ):  # fmt: skip
+        segmenter.compile(keras.optimizers.SGD(0.0), loss, weights, metrics=None)
+        history = segmenter.fit(images, masks, verbose=0).history
+        values.append(history["loss"][0])
     assert values[2] == pytest.approx(values[0] + values[1], rel=1e-5)
+    assert values[3] == pytest.approx(0.5 * values[0] + 3 * values[1], rel=1e-5)
+    with pytest.raises(ValueError, match=r"`class_weight` must be None with .* GeneralizedDice"):
+        segmenter.fit(images, masks, class_weight={0: 0.5})
+    segmenter.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.evaluate(images, masks, verbose=0) == pytest.approx(values[3], rel=1e-5)
+    assert again.loss.get_config() == segmenter.loss.get_config()
+
+
+def test_class_weights_of_a_sum_of_losses_of_pixels(data):
+    images, masks = data[0][:4], data[1][:4]
+    segmenter = frozen_segmenter()
+    segmenter.compile(keras.optimizers.SGD(0.0), ["auto", "auto"], [1.0, 0.5], metrics=None)
+    history = segmenter.fit(images, masks, class_weight={2: 7.0}, verbose=0).history
+    expected = loss_by_hand(segmenter, images, masks, np.where(masks == 2, 7.0, 1.0))
+    assert history["loss"][0] == pytest.approx(1.5 * expected, rel=1e-4)
 
 
 def test_losses_of_their_own_arguments(data):

@@ -41,6 +41,7 @@ from keras_cvx.losses import (
     GridDetectionLoss,
     IgnoreClass,
     IoULoss,
+    LossSum,
     LovaszHinge,
     LovaszSoftmax,
 )
@@ -825,6 +826,23 @@ CASES = {
         },
         "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
         "invalid": {"loss": ["no such loss", 3], "ignore_class": [1.5], "axis": ["last"]},
+        "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
+    },
+    "LossSum": {
+        "factory": LossSum,
+        "init_kwargs": {
+            "losses": [
+                FocalTversky(True, alpha=0.75, axis=1, reduction="none"),
+                GeneralizedDice(True, axis=1, reduction="none"),
+            ],
+            "weights": [0.75, 2.0],
+            "name": "both",
+        },
+        "inputs": (MASKS, np.moveaxis(MASK_SCORES, -1, 1)),
+        "invalid": {
+            "losses": [[], "FocalTversky", [3], ["no such loss"]],
+            "weights": [[1.0], [1.0, "2"], [1.0, float("nan")], 2.0],
+        },
         "invalid_inputs": {"y_true": (MASKS[:, 1:], np.moveaxis(MASK_SCORES, -1, 1))},
     },
     "SegmentationIoU": {
