@@ -102,9 +102,6 @@ class BoundaryIoU(MaskConfusion):
         equation 3; the mask's edge as in its evaluation code.
     """
 
-    # The pixels away from every contour.
-    num_extra = 1
-
     def __init__(
         self, num_classes, ignore_class=255, *, dilation_ratio=0.02, name="boundary_iou", **kwargs
     ):
@@ -139,6 +136,5 @@ class BoundaryIoU(MaskConfusion):
         distance = max(1, round(self.dilation_ratio * math.hypot(*ids.shape[1:])))
         is_class = ops.logical_and(ids >= 0, ids < self.num_classes)
         inner = ops.logical_and(is_class, ops.logical_not(near_contour(ids, distance)))
-        # Out of range stays out of range, though there is a class more.
-        beyond = ops.where(is_class, ids, ops.full_like(ids, -1))
+        beyond = super()._classes(ids)
         return ops.where(inner, ops.full_like(ids, self.num_classes), beyond)

@@ -1,20 +1,23 @@
 """The confusion matrix of semantic masks as the state of a metric."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cvx.metrics.confusion_counts import ConfusionCounts
 from keras_cvx.ops.arguments import check_axis, checked_axis, ignored_ids, shapes_agree
 from keras_cvx.ops.confusion import confusion_matrix, highest_class
-from keras_cvx.ops.masks import kept_pixels, weights_of_pixels
+from keras_cvx.ops.masks import NO_CLASS, kept_pixels, weights_of_pixels
 
 
 class MaskConfusion(ConfusionCounts):
     """What metrics of semantic masks share: arguments, state and what reaches it.
 
-    Arguments are those of `SegmentationIoU`. A subclass names `num_extra`, the classes that it
-    needs beside those of the masks, and gives `result` and `per_class`.
+    Arguments are those of `SegmentationIoU`. The class after those of the masks is of predictions
+    of no class, which miss the truth and are of none. A subclass gives `result` and `per_class`.
     """
+
+    num_extra = 1
 
     def __init__(
         self,
@@ -41,6 +44,9 @@ class MaskConfusion(ConfusionCounts):
         self.axis = checked_axis(axis)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        if _are_of_several_sizes(y_true) or _are_of_several_sizes(y_pred):
+            self._update_one_by_one(y_true, y_pred, sample_weight)
+            return
         y_true, one_hot = self._ids(y_true, self.sparse_y_true, "y_true")
         y_pred, _ = self._ids(y_pred, self.sparse_y_pred, "y_pred")
         if not shapes_agree(y_true.shape, y_pred.shape):
@@ -60,7 +66,10 @@ class MaskConfusion(ConfusionCounts):
             some = ops.any(ops.cast(one_hot, "bool"), axis=self.axis)
             counted = ops.logical_and(counted, some)
             y_true = ops.where(some, y_true, ops.full_like(y_true, -1))
+        missed = y_pred == NO_CLASS
         y_true, y_pred = self._classes(y_true), self._classes(y_pred)
+        if self.sparse_y_pred and self.out_of_range == "raise":
+            y_pred = ops.where(missed, ops.full_like(y_pred, self.num_classes), y_pred)
         confusion = confusion_matrix(
             y_true,
             y_pred,
@@ -87,7 +96,18 @@ class MaskConfusion(ConfusionCounts):
         return config
 
     def _classes(self, ids):
-        return ids
+        # Out of range stays out of range, though there is a class more.
+        return ops.where(ids < self.num_classes, ids, ops.full_like(ids, -1))
+
+    def _update_one_by_one(self, y_true, y_pred, sample_weight):
+        if len(y_true) != len(y_pred):
+            raise ValueError(
+                "`y_true` and `y_pred` must be equally many masks. Received: "
+                f"{len(y_true)} and {len(y_pred)}"
+            )
+        for i, masks in enumerate(zip(y_true, y_pred, strict=True)):
+            weight = sample_weight if np.ndim(sample_weight) == 0 else sample_weight[i][None]
+            self.update_state(*(ops.convert_to_tensor(mask)[None] for mask in masks), weight)
 
     def _check_range(self):
         if self.out_of_range == "ignore":
@@ -123,3 +143,8 @@ class MaskConfusion(ConfusionCounts):
                 f"shape {tuple(masks.shape)}"
             )
         return highest_class(masks, self.axis), masks
+
+
+def _are_of_several_sizes(masks):
+    shapes = [getattr(mask, "shape", ()) for mask in masks] if isinstance(masks, list) else []
+    return len(set(map(tuple, shapes))) > 1

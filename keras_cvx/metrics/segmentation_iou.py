@@ -30,11 +30,12 @@ def class_overlaps(confusion, num_classes):
     return _share(right, pixels - right), _share(2 * right, pixels), present
 
 
-def result(confusion):
+def result(confusion, num_classes):
     """Scores of a confusion matrix.
 
     Args:
-        confusion: Float32 tensor `(C, C)`, rows for truth, columns for predictions.
+        confusion: As `class_overlaps` takes it, and `num_classes`.
+        num_classes: Integer C.
 
     Returns:
         Dictionary of float32 scalars in `[0, 1]`: `"mean_iou"` and `"mean_dice"` over the classes
@@ -42,15 +43,15 @@ def result(confusion):
         the truth, and `"pixel_accuracy"`. All are 0 if nothing was counted.
 
     Example:
-        >>> scores = result(ops.convert_to_tensor([[3.0, 1.0], [0.0, 0.0]]))
+        >>> scores = result(ops.convert_to_tensor([[3.0, 1.0], [0.0, 0.0]]), 2)
         >>> float(scores["mean_iou"]), float(scores["pixel_accuracy"])
         (0.375, 0.75)
 
     Reference:
         Long et al. 2015, Fully Convolutional Networks for Semantic Segmentation, section 5.
     """
-    iou, dice, present = class_overlaps(confusion, confusion.shape[0])
-    classes, truth = ops.sum(present), ops.sum(confusion, axis=1)
+    iou, dice, present = class_overlaps(confusion, num_classes)
+    classes, truth = ops.sum(present), ops.sum(confusion, axis=1)[:num_classes]
     total = ops.sum(truth)
     return {
         "mean_iou": _share(ops.sum(iou), classes),
@@ -96,6 +97,8 @@ class SegmentationIoU(MaskConfusion):
         out_of_range: What becomes of ids that are neither classes nor ignored. `"raise"`: `result`
             raises, on the host; a traced one leaves it to the next. `"ignore"`: the pixel counts
             nowhere, as in `keras.metrics.MeanIoU`. Where NaN is among scores there is no class.
+            Of predicted ids, −1 is none: with `"raise"` such a pixel is missed of its class and
+            predicted of no other, and in no column of `confusion_matrix`.
         sparse_y_true: Whether `y_true` is of ids. Else its axis `axis` is of classes and the
             highest counts; a pixel whose classes are all 0 has none and counts nowhere.
         sparse_y_pred: Whether `y_pred` is of ids. Else it is of scores, probabilities or logits,
@@ -105,7 +108,8 @@ class SegmentationIoU(MaskConfusion):
         dtype: As for every Keras metric; the counts are always exact.
 
     Call arguments:
-        y_true: Ids `(B, H, W)` or `(B, H, W, 1)`, or one-hot `(B, H, W, C)`.
+        y_true: Ids `(B, H, W)` or `(B, H, W, 1)`, or one-hot `(B, H, W, C)`. Or, not in a compiled
+            step, a list of these without the first axis, of any sizes.
         y_pred: Likewise.
         sample_weight: None, a number, or one for each image or pixel: `(B,)`, `(B, H, W)` or
             `(B, H, W, 1)`. Sums of fractions are rounded as float32 is.
@@ -129,7 +133,7 @@ class SegmentationIoU(MaskConfusion):
         super().__init__(num_classes, ignore_class, name=name, **kwargs)
 
     def result(self):
-        return result(self._confusion())
+        return result(self._confusion(), self.num_classes)
 
     def per_class(self):
         """The scores of each class, on the host.

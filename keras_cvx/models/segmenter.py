@@ -267,7 +267,8 @@ class Segmenter(TaskModel):
         Returns:
             Dictionary of `"masks"`, int32 `(B, H, W)`, class ids, and `"confidence"`, float32
             `(B, H, W)`, in `[0, 1]`. Of images of several sizes, lists of `(H, W)`. An id is −1
-            where `preprocessing` has cut a pixel off, or a logit is NaN.
+            where `preprocessing` has cut a pixel off, or a logit is NaN. `SegmentationIoU` and
+            `segmentation_gallery` take these masks, beside lists of such as truth.
 
         Raises:
             ValueError: If images are of another shape than the model takes.

@@ -7,6 +7,9 @@ from keras import ops
 
 from keras_cvx.ops.arguments import check_fill_value
 
+# The id of pixels for which nothing was found: their logits are NaN, or they were cut off.
+NO_CLASS = -1
+
 
 def kept_pixels(y_true, ids):
     """Which pixels have none of these ids.
@@ -89,7 +92,7 @@ def most_probable(logits):
     above = logits - xp.take_along_axis(logits, highest, axis=-1)
     confidence = 1.0 / xp.sum(xp.exp(above), axis=-1)
     ids = cast(highest[..., 0], "int32")
-    masks = xp.where(xp.isnan(confidence), xp.full_like(ids, -1), ids)
+    masks = xp.where(xp.isnan(confidence), xp.full_like(ids, NO_CLASS), ids)
     return {"masks": masks, "confidence": confidence}
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_cvx.ops.masks import NO_CLASS
+
 # Kinds of pixels in a map of errors.
 RIGHT, MISSED, FALSE, IGNORED = 1, 2, 3, 4
 ERROR_NAMES = {RIGHT: "right", MISSED: "missed", FALSE: "false", IGNORED: "ignored"}
@@ -17,14 +19,15 @@ def error_map(truth, prediction, background, ignore_class):
 
     Args:
         truth: Integer array `(H, W)`.
-        prediction: Likewise.
+        prediction: Likewise; −1 where there is none.
         background: The background's label, or None.
         ignore_class: Tuple of ids.
 
     Returns:
         uint8 array `(H, W)` of `RIGHT`, `MISSED`, `FALSE`, `IGNORED`, and 0 elsewhere.
     """
-    ignored, unsure = np.isin(truth, ignore_class), np.isin(prediction, ignore_class)
+    ignored = np.isin(truth, ignore_class)
+    unsure = np.isin(prediction, (*ignore_class, NO_CLASS))
     is_object = np.ones(truth.shape, bool) if background is None else truth != background
     kinds = np.zeros(truth.shape, "uint8")
     kinds[is_object] = MISSED

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_cvx.ops.arguments import check_integers, checked_data_format, ignored_ids
+from keras_cvx.ops.masks import NO_CLASS
 from keras_cvx.visualization.class_colours import class_colours
 from keras_cvx.visualization.legend import Entry, Legend
 from keras_cvx.visualization.mask_overlays import (
@@ -42,7 +43,8 @@ def segmentation_gallery(
 
     Under a mask the image is grey, so that all colour is the mask's. A label has the same colour in
     every figure of the same `background`; colour-blind readers can tell the first ten apart. The
-    legend names the classes that are in the masks. Ignored pixels are striped grey.
+    legend names the classes that are in the masks. Ignored pixels are striped grey, and so are
+    those for which a prediction has no class, −1, which count as background.
 
     In the map of errors a pixel that is not ignored in the truth is
 
@@ -65,6 +67,7 @@ def segmentation_gallery(
             such masks. None leaves the truth and the errors out.
         predictions: Masks likewise; or a dict with them under `"masks"`, as a segmenter predicts
             it, of which all else is left aside. None leaves the predictions and the errors out.
+            Where an id is −1 there is no prediction.
         class_names: Sequence or dict of names by label. A label without a name shows its number.
         background: The label that is not painted, or None to paint all.
         ignore_class: None, integer, or sequence of integers: ids that are no class.
@@ -155,8 +158,9 @@ class _Side(NamedTuple):
 
 
 def _sides(masks, background, ignored):
-    colours = _colours(masks, background, ignored)
-    sides = [_Side(title, maps, colours, ignored) for title, maps in masks.items()]
+    without = {"Ground truth": ignored, "Prediction": (*ignored, NO_CLASS)}
+    colours = _colours(masks, background, without)
+    sides = [_Side(title, maps, colours, without[title]) for title, maps in masks.items()]
     if len(masks) == 2:
         pairs = zip(*masks.values(), strict=True)
         maps = [error_map(truth, found, background, ignored) for truth, found in pairs]
@@ -219,10 +223,11 @@ def _masks(argument, given, pictures):
     return masks
 
 
-def _colours(masks, background, ignored):
-    """Colours of the classes that occur, by label."""
-    labels = {int(x) for maps in masks.values() for mask in maps for x in np.unique(mask)}
-    labels -= {background, *ignored}
+def _colours(masks, background, without):
+    """Colours of the classes that occur, by label; without the ids of each title that are none."""
+    labels = set()
+    for title, maps in masks.items():
+        labels |= {int(x) for mask in maps for x in np.unique(mask)} - {background, *without[title]}
     if labels and not 0 <= min(labels) <= max(labels) <= _LARGEST_LABEL:
         wrong = sorted(x for x in labels if not 0 <= x <= _LARGEST_LABEL)
         raise ValueError(

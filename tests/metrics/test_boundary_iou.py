@@ -165,3 +165,14 @@ def test_keras_float_of_half_precision_is_no_matter():
 def test_bad_input():
     with pytest.raises(ValueError, match=r"must be masks \(B, H, W\).*\(4, 5\)"):
         BoundaryIoU(CLASSES).update_state(np.zeros((4, 5), "int32"), np.zeros((4, 5), "int32"))
+
+
+def test_predictions_of_no_class_are_missed():
+    """As ids are that lie away from every contour; the regions beside them have contours there."""
+    truth = np.array([[[0, 0, 1, 1]] * 4])
+    metric = BoundaryIoU(2)
+    metric.update_state(truth, np.where(truth == 1, -1, truth))
+    assert metric.per_class()["boundary_iou"].tolist() == [1.0, 0.0]
+    metric.reset_state()
+    metric.update_state([truth[0], truth[0][:2]], [truth[0], -np.ones((2, 4), int)])
+    assert metric.per_class()["boundary_iou"].tolist() == pytest.approx([8 / 12, 8 / 12])

@@ -79,3 +79,35 @@ def test_shapes_that_do_not_go_together():
         counted(TRUTH, FOUND[:, :1])
     with pytest.raises(ValueError, match="`y_pred` must have 3 classes on axis -1"):
         counted(TRUTH, np.zeros((1, 2, 3, 4), "float32"), sparse_y_pred=False)
+
+
+def test_predictions_of_no_class_are_missed():
+    """They are in no column, but with scores, where they are NaN's, an error all the same."""
+    metric = Plain(3, (255, 254))
+    metric.update_state(TRUTH, np.where(FOUND == 2, -1, FOUND))
+    assert metric.confusion_matrix.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert np.asarray(metric.result())[:, 3].tolist() == [0, 1, 0, 0]
+    assert counted(TRUTH, np.where(FOUND == 2, -1, FOUND), out_of_range="ignore") == [
+        [1, 0, 0], [0, 1, 0], [1, 0, 0],
+    ]  # fmt: skip
+    for wrong in (-2, 3):
+        with pytest.raises(ValueError, match="and for 1 more in `y_pred`"):
+            counted(TRUTH, np.where(FOUND == 2, wrong, FOUND))
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match="others for 1 pixels in `y_true`"):
+            counted(np.where(TRUTH == 2, wrong, TRUTH), FOUND)
+
+
+def test_lists_of_masks_of_several_sizes():
+    truth, found = TRUTH[0], FOUND[0]
+    halves = [[x, x[:, :2]] for x in (truth, found)]
+    assert counted(*halves) == [[2, 0, 0], [0, 2, 2], [1, 0, 0]]
+    weights = np.float32([1, 0])
+    assert counted(*halves, weights) == EXPECTED
+    assert counted(*halves, 2.0) == [[4, 0, 0], [0, 4, 4], [2, 0, 0]]
+    scores = [np.eye(3, dtype="float32")[x] for x in halves[1]]
+    assert counted(halves[0], scores, sparse_y_pred=False) == [[2, 0, 0], [0, 2, 2], [1, 0, 0]]
+    with pytest.raises(ValueError, match=r"equally many masks\. Received: 2 and 1"):
+        counted(halves[0], [found])
+    with pytest.raises(ValueError, match="must be of the same pixels"):
+        counted(halves[0], [found, found])

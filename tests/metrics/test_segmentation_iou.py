@@ -138,7 +138,7 @@ def test_ids_out_of_range(side):
     truth, found = masks(5, ignored=())
     bad = {"y_true": truth, "y_pred": found}
     bad[side] = bad[side].copy()
-    bad[side][0, 0, :3] = [-1, 255, CLASSES]
+    bad[side][0, 0, :3] = [-1 if side == "y_true" else -2, 255, CLASSES]
     metric = SegmentationIoU(CLASSES, None)
     metric.update_state(bad["y_true"], bad["y_pred"])
     for read in (metric.result, metric.per_class, lambda: metric.confusion_matrix):
@@ -199,8 +199,8 @@ def test_a_large_metric_counts_on(compiled):
     metric, other = SegmentationIoU(2), SegmentationIoU(2)
     jax = keras.backend.backend() == "jax"
     step = compiled(metric.stateless_update_state if jax else metric.update_state)
-    high = [[5000.0, 0.0, 0.0], [1.0, 5000.0, 0.0], [0.0] * 3]
-    low = np.full((3, 3), LIMB - 1.0) * [[1], [1], [0]] * [1, 1, 0]
+    high = [[5000.0, 0.0, 0.0, 0.0], [1.0, 5000.0, 0.0, 0.0], [0.0] * 4, [0.0] * 4]
+    low = np.full((4, 4), LIMB - 1.0) * [[1], [1], [0], [0]] * [1, 1, 0, 0]
     metric.counts.assign(np.stack([high, low]).astype("float32"))
     other.counts.assign(np.stack([high, low]).astype("float32"))
     arguments = [ops.convert_to_tensor([[0, 1, 0, 0]])] * 2
@@ -244,7 +244,7 @@ def test_in_fit_and_evaluate():
 
 def test_result_is_of_a_plain_matrix():
     confusion = np.float32([[3, 1, 0], [0, 2, 0], [0, 0, 0]])
-    got = {name: float(x) for name, x in result(ops.convert_to_tensor(confusion)).items()}
+    got = {name: float(x) for name, x in result(ops.convert_to_tensor(confusion), 3).items()}
     expected = {
         "mean_iou": (3 / 4 + 2 / 3) / 2,
         "frequency_weighted_iou": (4 * 3 / 4 + 2 * 2 / 3) / 6,

@@ -262,6 +262,22 @@ def test_what_was_cut_off_has_no_class():
     np.testing.assert_array_equal(found["masks"][0][known], masks[0][known])
 
 
+def test_predictions_at_native_size_are_scored_and_drawn():
+    """Lists of masks of several sizes, with places that were cut off, from one part to the next."""
+    segmenter = make_colours(preprocessing=keras_cvx.layers.ResizeWithCropOrPad(16, 64))
+    (first, truth), (second, wide) = patches(1, (20, 48)), patches(1, (16, 30))
+    images, masks = [first[0], second[0]], [truth[0], wide[0]]
+    found = segmenter.predict(images)
+    metric = keras_cvx.metrics.SegmentationIoU(CLASSES)
+    metric.update_state(masks, found["masks"])
+    kept = np.concatenate([x.ravel() != 255 for x in masks])
+    seen = np.concatenate([x.ravel() != -1 for x in found["masks"]])
+    assert float(metric.result()["pixel_accuracy"]) == pytest.approx(seen[kept].mean(), rel=1e-6)
+    assert not seen[kept].all()
+    figure = keras_cvx.visualization.segmentation_gallery(images, masks, found)
+    assert len(figure.axes) == 9
+
+
 @pytest.mark.parametrize("size", [(64, 80), (50, 40)])
 def test_one_truth_with_preprocessing(size):
     segmenter = make_segmenter(preprocessing=ResizeWithPad(32, 48))

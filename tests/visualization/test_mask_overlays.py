@@ -16,7 +16,7 @@ from keras_cvx.visualization.mask_overlays import (
 
 GREY = np.full((4, 6, 3), 255, "uint8")
 RED, BLUE = (250, 0, 0), (0, 0, 250)
-labels = hnp.arrays("int64", (3, 4), elements=st.sampled_from([0, 1, 2, 254, 255]))
+labels = hnp.arrays("int64", (3, 4), elements=st.sampled_from([-1, 0, 1, 2, 254, 255]))
 
 
 def kind_of(truth, prediction, background, ignored):
@@ -24,7 +24,7 @@ def kind_of(truth, prediction, background, ignored):
     if truth in ignored:
         return IGNORED
     if background is not None and truth == background:
-        return 0 if prediction == background or prediction in ignored else FALSE
+        return 0 if prediction in (background, -1, *ignored) else FALSE
     return RIGHT if prediction == truth else MISSED
 
 

@@ -119,6 +119,26 @@ def test_errors_are_painted_where_they_are(render):
         np.testing.assert_array_equal((small == colour).all(-1), expected[kind])
 
 
+def test_predictions_of_no_class_are_striped_and_missed(render):
+    """As a segmenter predicts it, with lists of images of several sizes, of what was cut off."""
+    images, truth, found = IMAGES[:, :, :24], TRUTH[:, :, :24], FOUND.astype("int32")[:, :, :24]
+    found = found.copy()
+    found[0, 12:20, 4:14], found[0, :2, :20] = -1, -1
+    predictions = {"masks": list(found), "confidence": None}
+    figure = segmentation_gallery(list(images), list(truth), predictions, opacity=1.0)
+    panel = pixels_of(render, figure, panels(figure, "Prediction")[0])
+    scale = len(panel) // 24
+    none = found[0].repeat(scale, 0).repeat(scale, 1) == -1
+    assert set(np.unique(panel[none])) == set(STRIPES)
+    panel = pixels_of(render, figure, panels(figure, "Errors")[0])
+    small = panel[::scale, ::scale]
+    missed = (small == ERROR_COLOURS[MISSED]).all(-1)
+    assert missed[12:20, 4:14].all()
+    wrong = (small == ERROR_COLOURS[FALSE]).all(-1)
+    np.testing.assert_array_equal(wrong, (truth[0] == 0) & (found[0] > 0))
+    assert words(segmentation_gallery(images[:1], None, found[:1] * 0 - 1)) == ["ignored"]
+
+
 def test_the_image_is_shown_as_it_is(render):
     figure = segmentation_gallery(IMAGES, TRUTH, panel_inches=2.47)  # 12.35 dots before rounding
     for image, axes in zip(IMAGES, panels(figure, "Image"), strict=True):
@@ -306,7 +326,8 @@ def test_pyplot_knows_nothing_of_it():
             {"predictions": {"boxes": FOUND}},
             r"`predictions` must have the key 'masks'.*\['boxes",
         ),
-        ({"predictions": FOUND.astype(int) - 1}, r"from 0 to 999. Received: \[-1\]"),
+        ({"predictions": FOUND.astype(int) - 2}, r"from 0 to 999. Received: \[-2\]"),
+        ({"ground_truth": FOUND.astype(int) - 1}, r"from 0 to 999. Received: \[-1\]"),
         ({"predictions": FOUND.astype(int) * 500}, r"from 0 to 999. Received: \[1000, 1500, 3500"),
     ],
 )
