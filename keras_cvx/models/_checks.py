@@ -39,10 +39,12 @@ def check_preprocessing(layer, shape, strides):
             ", ".join(f"{name}={value!r}" for name, value in settings.items())
             for settings in (required, received)
         )
+        multiples = ""
+        if max(strides) > 1:
+            multiples = f", with sides that are multiples of {max(strides)}, the largest stride"
         raise ValueError(
-            "`preprocessing` must make images that the backbone takes, with sides that are "
-            f"multiples of {max(strides)}, the largest stride: {text}. Received: "
-            f"{type(layer).__name__} with {made}. Give it {text}."
+            f"`preprocessing` must make images that the backbone takes{multiples}: {text}. "
+            f"Received: {type(layer).__name__} with {made}. Give it {text}."
         )
 
 
@@ -117,10 +119,16 @@ def check_no_sample(x, truth):
     if isinstance(keys, dict):
         raise ValueError(
             "`x` must be images (B, H, W, C), or a dataset of pairs of images and ground truth. "
-            f"Received: a dictionary with the keys {sorted(map(str, keys))}. Of scenes, pass "
+            f"Received: a dictionary of {key_names(keys)}. Of scenes, pass "
             f'`scenes["images"]` as `x` and `scenes["{truth}"]` as `y`; of a dataset, '
             f'`dataset.map(lambda sample: (sample["images"], sample["{truth}"]))`.'
         )
+
+
+def key_names(given):
+    """The keys of a dictionary for an error, the first ten of many."""
+    names = sorted(map(str, given))
+    return f"the keys {names[:10]}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
 
 
 def checked_rows(x, y, model):
@@ -292,7 +300,7 @@ def _received(y):
     if y is None:
         received = "y=None"
     elif isinstance(y, dict):
-        received = f"a dictionary with the keys {sorted(map(str, y))}"
+        received = f"a dictionary of {key_names(y)}"
         if "bounding_boxes" in y:
             mend = ' Pass `y["bounding_boxes"]`.'
     elif isinstance(y, (list, tuple)):

@@ -10,6 +10,7 @@ from keras_cvx.backbones.steps import trace_steps
 from keras_cvx.losses.ignore_class import IgnoreClass
 from keras_cvx.losses.loss_sum import LossSum
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
+from keras_cvx.ops.arguments import shapes_agree, spatial_axes
 
 
 def check_agreement(part, argument, *, owner="detector", **settings):
@@ -220,6 +221,42 @@ def made_decoder(decoder, num_classes):
     check_registered(decoder, "decoder", "decoder")
     check_agreement(decoder, "decoder", owner="segmenter", num_classes=num_classes)
     return decoder
+
+
+def logits_of(decoder, maps, images, num_classes):
+    """The symbolic logits that a decoder gives; a `ValueError` that blames it if there are none.
+
+    Args:
+        decoder: As `made_decoder` gives it.
+        maps: List of symbolic feature maps.
+        images: The symbolic images.
+        num_classes: Integer C.
+    """
+    try:
+        logits = decoder(maps, images)
+    # A layer, anyone's, raises whatever it comes across.
+    except Exception as error:
+        if "infer the output shape" in str(error):
+            raise ValueError(
+                "`decoder` must say what shape its logits have, for they cannot be inferred from "
+                f"images {tuple(images.shape)}. Received: {decoder!r}. Give it "
+                "`compute_output_shape(self, features_shape, images_shape)`, or correct its `call`:"
+                f" {error}"
+            ) from error
+        if isinstance(error, TypeError):
+            raise ValueError(
+                "`decoder` must be a layer that is called on a list of feature maps and the images."
+                f" Received: {decoder!r}, which is not: {error}"
+            ) from error
+        raise
+    expected = (images.shape[0], *images.shape[spatial_axes()], num_classes)
+    if not isinstance(logits, keras.KerasTensor) or not shapes_agree(logits.shape, expected):
+        received = keras.tree.map_structure(lambda x: tuple(x.shape), logits)
+        raise ValueError(
+            f"`decoder` must give logits (B, H, W, {num_classes}) of the size of the images, "
+            f"{expected}. Received: {received}"
+        )
+    return logits
 
 
 def _settings_of(value):

@@ -9,6 +9,7 @@ from keras_cvx.layers.preprocessing.image_lists import as_array
 from keras_cvx.models._any_size import any_size, check_image
 from keras_cvx.ops.arguments import check_integers, shapes_agree, spatial_axes
 from keras_cvx.ops.masks import most_probable
+from keras_cvx.ops.pictures import is_picture
 
 # A side of the tiles where the network takes images of any size.
 _TILE = 512
@@ -86,6 +87,11 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
         ValueError: If an argument is out of its range, an image is of another shape, or a file
             cannot be decoded.
     """
+    if is_picture(images):
+        raise ValueError(
+            "`x` must be an array of images, or a list of images and paths of files. Received: "
+            f"x={str(images)!r}. Pass `[x]`."
+        )
     check_integers(1, batch_size=batch_size)
     shape = any_size(input_shape)[1:]
     sides = tuple(input_shape[spatial_axes()])

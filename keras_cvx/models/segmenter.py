@@ -8,11 +8,22 @@ from keras_cvx import plugins
 from keras_cvx.backbones.feature_extractor import FeatureExtractor
 from keras_cvx.layers.postprocessing.segmentation_decoding import SegmentationDecoding
 from keras_cvx.models._any_size import any_size, preprocessed
-from keras_cvx.models._checks import check_images, check_no_sample, checked_class_weight
-from keras_cvx.models._parts import loss_of_masks, loss_of_regions, made_decoder, metrics_of_masks
+from keras_cvx.models._checks import (
+    check_images,
+    check_no_sample,
+    checked_class_weight,
+    key_names,
+)
+from keras_cvx.models._parts import (
+    logits_of,
+    loss_of_masks,
+    loss_of_regions,
+    made_decoder,
+    metrics_of_masks,
+)
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.models._tiles import tiled_masks
-from keras_cvx.ops.arguments import check_integers, ignored_ids, shapes_agree, spatial_axes
+from keras_cvx.ops.arguments import check_integers, ignored_ids, spatial_axes
 from keras_cvx.ops.masks import check_masks, weights_of_classes, weights_of_pixels
 
 
@@ -22,7 +33,8 @@ class Segmenter(TaskModel):
 
     Called directly it gives the logits `(B, H, W, C)`, float32, classes last in either data
     format, which the loss takes. `predict`, `inference_model` and `export` give masks and their
-    confidence. Background is a class like others.
+    confidence. Background is a class like others. A copy is `from_config(get_config())`, for
+    `keras.models.clone_model` makes a plain functional model of a subclass.
 
     `fit` and `evaluate` take masks of class ids, integers `(B, H, W)` or `(B, H, W, 1)`, and
     `sample_weight` of images, `(B,)`, or of pixels, `(B, H, W)`.
@@ -117,14 +129,8 @@ class Segmenter(TaskModel):
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         maps = extractor(inputs)
-        try:
-            logits = decoder(maps if isinstance(maps, list) else [maps], inputs)
-        except TypeError as error:
-            raise ValueError(
-                "`decoder` must be a layer that is called on a list of feature maps and the images."
-                f" Received: {decoder!r}, which is not: {error}"
-            ) from error
-        _check_logits(logits, inputs, num_classes)
+        maps = maps if isinstance(maps, list) else [maps]
+        logits = logits_of(decoder, maps, inputs, num_classes)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
         self.num_classes = num_classes
         self.decoder = decoder
@@ -149,8 +155,9 @@ class Segmenter(TaskModel):
 
     def checked_truth(self, x, y):
         """`y` as an array; a `ValueError` if it is no masks of the images `x`."""
-        if y is None:
-            raise ValueError("`y` must be masks of the images `x`. Received: images alone")
+        if y is None or isinstance(y, dict):
+            received = "images alone" if y is None else f"a dictionary of {key_names(y)}"
+            raise ValueError(f"`y` must be masks of the images `x`. Received: {received}")
         if not hasattr(y, "shape"):
             try:
                 y = np.asarray(y)
@@ -306,7 +313,7 @@ class Segmenter(TaskModel):
             ValueError: If an argument is out of its range, or an image of another shape.
         """
         check_no_sample(x, self._truth_key)
-        if not isinstance(x, (list, tuple)):
+        if hasattr(x, "shape"):
             check_images(x, any_size(self.input_shape))
         found = tiled_masks(
             x, self._logits, self.input_shape, self._largest_stride, tile_size, overlap, batch_size
@@ -371,16 +378,6 @@ class Segmenter(TaskModel):
     def _logits(self, images):
         """The logits of one batch as a NumPy array."""
         return ops.convert_to_numpy(keras.Model.predict_on_batch(self, images))
-
-
-def _check_logits(logits, images, num_classes):
-    expected = (images.shape[0], *images.shape[spatial_axes()], num_classes)
-    if not isinstance(logits, keras.KerasTensor) or not shapes_agree(logits.shape, expected):
-        received = keras.tree.map_structure(lambda x: tuple(x.shape), logits)
-        raise ValueError(
-            f"`decoder` must give logits (B, H, W, {num_classes}) of the size of the images, "
-            f"{expected}. Received: {received}"
-        )
 
 
 def _of_known_rank(masks, logits):

@@ -526,6 +526,7 @@ def test_fine_tuned_with_class_weights(trained, data):
         (lambda m: m.astype("int32") - 1, r"Received: \[-1, 254\] in \d+ pixels of the mask of im"),
         (lambda m: [list(x) for x in m[:2]] + [[1]], r"`y` must be masks"),
         (lambda m: None, r"`y` must be masks"),
+        (lambda m: {"masks": m}, r"Received: a dictionary of the keys \['masks'\]"),
     ],
 )  # fmt: skip
 def test_bad_masks(change, message, data):
@@ -555,6 +556,10 @@ def test_bad_masks(change, message, data):
         ({"decoder": TransposedConvDecoder}, "attribute `strides`"),
         ({"ignore_class": 0.5}, "`ignore_class` must be"),
         ({"preprocessing": layers.Resizing(32, 32)}, "`preprocessing` must be one layer"),
+        (
+            {"preprocessing": ResizeWithPad(30, 40, data_format="channels_first")},
+            "that the backbone takes: height=30, width=40, data_format='channels_last'",
+        ),
     ],
 )
 def test_bad_arguments(options, message):
@@ -574,6 +579,45 @@ def test_decoder_of_other_logits(clean_registry):
 
     with pytest.raises(ValueError, match=r"`decoder` must give logits \(B, H, W, 4\) of the size"):
         Segmenter(make_backbone(32), CLASSES, decoder=Half())
+
+
+def test_decoder_whose_shapes_cannot_be_inferred(clean_registry):
+    """Where it says them it serves; where not, it is told to, and a fault of its own stays."""
+
+    class Sized(layers.Layer):
+        strides = 2
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.scores = layers.Conv2D(CLASSES, 1)
+
+        def build(self, maps_shape, images_shape):
+            self.scores.build(maps_shape[0])
+
+        def call(self, maps, images):
+            if isinstance(images, keras.KerasTensor) or ops.shape(images)[1:3] != (9, 13):
+                raise RuntimeError("sizes that are unknown")
+            return ops.image.resize(self.scores(maps[0]), (9, 13))
+
+    keras.saving.register_keras_serializable("acme")(Sized)
+    with pytest.raises(ValueError, match=r"`decoder` must say what shape.*`compute_output_shape\("):
+        Segmenter(make_backbone(), CLASSES, decoder=Sized())
+
+    class Told(Sized):
+        def compute_output_shape(self, maps_shape, images_shape):
+            return (*images_shape[:3], CLASSES)
+
+    keras.saving.register_keras_serializable("acme")(Told)
+    segmenter = Segmenter(make_backbone(), CLASSES, decoder=Told())
+    assert segmenter(np.zeros((1, 9, 13, 3))).shape == (1, 9, 13, CLASSES)
+
+    class Wrong(Told):
+        def build(self, maps_shape, images_shape):
+            raise ValueError("a fault of its own")
+
+    keras.saving.register_keras_serializable("acme")(Wrong)
+    with pytest.raises(ValueError, match=r"^a fault of its own"):
+        Segmenter(make_backbone(), CLASSES, decoder=Wrong())
 
 
 @pytest.mark.parametrize(
@@ -670,6 +714,7 @@ def test_class_weights_need_a_loss_of_pixels(data):
         ({"x": np.zeros((16, 16, 3))}, r"`x\[None\]`"),
         ({"x": [np.zeros((16, 16))]}, r"`x\[0\]` must be one image \(H, W, 3\)"),
         ({"x": ["nowhere.png"]}, "nowhere.png"),
+        ({"x": "nowhere.png"}, r"Received: x='nowhere.png'. Pass `\[x\]`"),
         ({"x": {"images": np.zeros((1, 16, 16, 3))}}, r"`scenes\[\"images\"\]` as `x`"),
     ],
 )
@@ -702,3 +747,5 @@ def test_bad_images(trained):
         segmenter.predict([np.zeros((16, 16, 3))])
     with pytest.raises(ValueError, match='scenes\\["segmentation_masks"\\]'):
         segmenter.fit({"images": np.zeros((1, 16, 16, 3)), "segmentation_masks": 0})
+    with pytest.raises(ValueError, match=r"'k17'\] and 50 more. Of scenes"):
+        segmenter.fit({f"k{i}": 0 for i in range(60)})
