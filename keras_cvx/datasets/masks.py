@@ -15,7 +15,9 @@ from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.pictures import orientation_of, upright_size
 
 
-def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="raise"):
+def masks(
+    images, masks, *, mask_suffix="", ids=None, class_names=(), frame="auto", on_error="raise"
+):
     """Images with their masks from files, paired by name without suffix and read when asked for.
 
     All names, sizes and kinds are checked at once, by the files' headers; pixels are read one
@@ -27,6 +29,9 @@ def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="ra
         images: Folder of images, or list of paths. Other files in a folder, and folders in it, are
             left aside.
         masks: Folder of masks, or list of paths, likewise: PNG, or another format without loss.
+        mask_suffix: What a mask's name has after that of its image: `"_mask"` where `x_mask.png` is
+            the mask of `x.jpg`. Files without it are then no masks, and of those with it none is an
+            image, so that both may lie in one folder.
         ids: Dict from the ids in the files to labels, such as `{0: 0, 7: 1, 255: 255}`. Every id
             that occurs must stand in it. None takes the ids for labels.
         class_names: Sequence of strings by label, for pictures and reports.
@@ -71,7 +76,16 @@ def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="ra
     check_choice(FRAMES, frame=frame)
     table = None if ids is None else table_of(ids)
     faults = Faults(on_error)
+    if not isinstance(mask_suffix, str):
+        raise ValueError(f"`mask_suffix` must be a string. Received: mask_suffix={mask_suffix!r}")
     image_files, mask_files = _by_name("images", images), _by_name("masks", masks)
+    if mask_suffix:
+        image_files = {k: v for k, v in image_files.items() if not k.endswith(mask_suffix)}
+        mask_files = {
+            name.removesuffix(mask_suffix): path
+            for name, path in mask_files.items()
+            if name.endswith(mask_suffix)
+        }
     for missing, found, others in (
         ("a mask", image_files, mask_files),
         ("an image", mask_files, image_files),
@@ -79,7 +93,7 @@ def masks(images, masks, *, ids=None, class_names=(), frame="auto", on_error="ra
         for name in sorted(set(found) - set(others)):
             faults.add(
                 f"{str(found[name])!r} must have {missing} of the same name without suffix. "
-                "Received: none"
+                f"Received: none{_suffix_hint(name, others) if others is mask_files else ''}"
             )
     pairs = []
     for name in sorted(set(image_files) & set(mask_files)):
@@ -117,6 +131,15 @@ class MaskFiles(Sequence):
 
     def __getitem__(self, index):
         return ids_of(self.paths[index], self._table)
+
+
+def _suffix_hint(name, mask_names):
+    """The mend where a mask has the name of an image and, after a sign, more."""
+    longer = [other.removeprefix(name) for other in mask_names if other.startswith(name)]
+    suffix = next((rest for rest in longer if rest and not rest[0].isalnum()), None)
+    return (
+        "" if suffix is None else f". Where masks have longer names, pass mask_suffix={suffix!r}."
+    )
 
 
 def _by_name(argument, paths):

@@ -1,6 +1,5 @@
 """Scores of the classes as bars."""
 
-import keras
 import numpy as np
 
 from keras_cvx.visualization.style import (
@@ -12,6 +11,7 @@ from keras_cvx.visualization.style import (
     add_axes,
     all_names,
     figure_class,
+    floats,
     strip,
     widest,
 )
@@ -44,7 +44,7 @@ def class_iou(iou, *, class_names=None):
         ['dog', 'cat', 'cow']
     """
     make_figure = figure_class("class_iou")
-    iou = keras.ops.convert_to_numpy(iou).astype("float64")
+    iou = floats(iou, "iou", 'Of a metric, pass `metric.per_class()["iou"]`.')
     if iou.ndim != 1 or not len(iou):
         raise ValueError(
             f"`iou` must have the shape (C,), of at least one class. Received: shape {iou.shape}"

@@ -1,6 +1,5 @@
 """What was taken for what, as a picture."""
 
-import keras
 import numpy as np
 
 from keras_cvx.visualization.style import (
@@ -11,6 +10,7 @@ from keras_cvx.visualization.style import (
     add_axes,
     all_names,
     figure_class,
+    floats,
     text_size,
     widest,
 )
@@ -50,7 +50,7 @@ def confusion_matrix(counts, *, class_names=None, background=False, normalize=Tr
         ['75', '25']
     """
     make_figure = figure_class("confusion_matrix")
-    counts = keras.ops.convert_to_numpy(counts).astype("float64")
+    counts = floats(counts, "counts", "Of a metric, pass `metric.confusion_matrix`.")
     shares = _shares(counts, background)
     size = len(shares)
     names = all_names(class_names, size - bool(background)) + ["background"] * bool(background)

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_cvx.ops.arguments import checked_data_format, tensor_of_rows
 from keras_cvx.ops.boxes import check_format, convert
+from keras_cvx.visualization.pixels import as_bytes
 from keras_cvx.visualization.style import (
     DARK_COLOURS,
     DOTS_PER_INCH,
@@ -112,8 +113,7 @@ def _pictures(images, data_format):
             "`images` must be of rank 4 with 1 or 3 channels. "
             f"Received: images of shape {shape}, data_format={data_format!r}"
         )
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(np.clip(pixels.astype("float32"), 0, 255)).astype("uint8")
+    [pixels] = as_bytes([pixels])
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
 
 

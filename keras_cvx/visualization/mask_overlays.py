@@ -7,7 +7,7 @@ from keras_cvx.ops.masks import NO_CLASS
 # Kinds of pixels in a map of errors.
 RIGHT, MISSED, FALSE, IGNORED = 1, 2, 3, 4
 ERROR_NAMES = {RIGHT: "right", MISSED: "missed", FALSE: "false", IGNORED: "ignored"}
-ERROR_COLOURS = {RIGHT: (63, 144, 218), MISSED: (255, 169, 14), FALSE: (170, 0, 90)}
+ERROR_COLOURS = {RIGHT: (63, 144, 218), MISSED: (255, 110, 90), FALSE: (170, 0, 90)}
 STRIPES = (120, 205)  # greys of ignored pixels
 _STRIPE_DOTS = 5
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

@@ -18,6 +18,7 @@ from keras_cvx.visualization.mask_overlays import (
     error_map,
     overlay,
 )
+from keras_cvx.visualization.pixels import as_bytes
 from keras_cvx.visualization.style import DOTS_PER_INCH, INK, figure_class, name_of, text_size
 
 # The layout is done in whole dots, so that enlarged pixels come out equally large.
@@ -83,8 +84,8 @@ def segmentation_gallery(
         image's pixels.
 
     Raises:
-        ValueError: If an argument has a wrong shape or dtype, or a mask another size than its
-            image.
+        ValueError: If an argument has a wrong shape or dtype, a mask another size than its image,
+            or images are floats from 0 to 1.
         ImportError: If matplotlib is missing.
 
     Example:
@@ -186,10 +187,8 @@ def _pictures(images, data_format):
                 "`images` must have height, width and 1 or 3 channels each. Received: "
                 f"images[{index}] of shape {np.shape(image)}, data_format={data_format!r}"
             )
-        if pixels.dtype != np.uint8:
-            pixels = np.rint(np.clip(pixels.astype("float32"), 0, 255)).astype("uint8")
-        pictures.append(np.broadcast_to(pixels, (*pixels.shape[:-1], 3)))
-    return pictures
+        pictures.append(pixels)
+    return [np.broadcast_to(x, (*x.shape[:-1], 3)) for x in as_bytes(pictures)]
 
 
 def _masks(argument, given, pictures):

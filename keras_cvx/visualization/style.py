@@ -1,5 +1,6 @@
 """What the pictures have in common: colours, sizes, and the names of classes."""
 
+import keras
 import numpy as np
 
 # Ten colours that stay apart for colour-blind readers: Petroff, "Accessible color sequences for
@@ -105,6 +106,25 @@ def all_names(class_names, num_classes):
             f"Received: {len(class_names)} names"
         )
     return [name_of(class_names, label) for label in range(num_classes)]
+
+
+def floats(values, name, mend):
+    """An argument as a float64 array.
+
+    Args:
+        values: Array, tensor or nested list.
+        name: The argument's name, for the error.
+        mend: What else to pass, for the error.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        return keras.ops.convert_to_numpy(values).astype("float64")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be an array of numbers. Received: {type(values).__name__}. {mend}"
+        ) from error
 
 
 def add_axes(figure, left, bottom, width, height):

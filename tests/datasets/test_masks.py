@@ -387,3 +387,32 @@ def test_missing_pillow_names_the_extra(folders, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"keras-cvx\[datasets\]"):
         masks(*folders)
+
+
+@pytest.mark.parametrize("in_one_folder", [False, True])
+def test_names_of_masks_with_a_suffix(folders, in_one_folder):
+    images, where = folders
+    where = images if in_one_folder else where
+    for value, name in enumerate("abc"):
+        Image.fromarray(IMAGE).save(images / f"{name}.jpg")
+        Image.fromarray(np.full((4, 6), value, "uint8")).save(where / f"{name}_mask.png")
+    if not in_one_folder:
+        Image.fromarray(IDS).save(where / "a_edges.png")
+    data = masks(images, where, mask_suffix="_mask")
+    assert [record.image_id for record in data] == ["a", "b", "c"]
+    assert [record.path.name for record in data] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert [record.mask[0, 0] for record in data] == [0, 1, 2]
+
+
+def test_a_suffix_that_was_forgotten_is_named(folders):
+    Image.fromarray(IMAGE).save(folders[0] / "a.jpg")
+    Image.fromarray(IDS).save(folders[1] / "a_gt.png")
+    with pytest.raises(DatasetError, match=r"a\.jpg' must have a mask .*mask_suffix='_gt'"):
+        masks(*folders)
+    (folders[0] / "a.jpg").unlink()
+    Image.fromarray(IMAGE).save(folders[0] / "b.jpg")
+    Image.fromarray(IDS).save(folders[1] / "b.png")
+    with pytest.raises(DatasetError, match=r"a_gt\.png' must have an image .*Received: none$"):
+        masks(*folders)
+    with pytest.raises(ValueError, match="`mask_suffix` must be a string"):
+        masks(*folders, mask_suffix=None)

@@ -89,3 +89,9 @@ def test_a_class_has_one_colour_however_many_there_are():
 @pytest.mark.parametrize(("count", "distance"), [(20, 0.15), (60, 0.09), (150, 0.06)])
 def test_many_classes_stay_apart(count, distance):
     assert least_distance(class_colours(count)) > distance
+
+
+def test_errors_have_no_colour_of_a_class():
+    places = oklab(class_colours(10))
+    for colour in ERROR_COLOURS.values():
+        assert np.linalg.norm(places - oklab(colour), axis=-1).min() > 0.08

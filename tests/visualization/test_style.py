@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_cvx.metrics import SegmentationIoU
 from keras_cvx.visualization import class_iou, confusion_matrix, precision_recall
 from keras_cvx.visualization.style import all_names, name_of, text_size, widest
 
@@ -54,3 +55,11 @@ def test_missing_matplotlib_names_the_extra(plot, arguments, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=rf"`{plot.__name__}` needs.*keras-cvx\[vision\]"):
         plot(*arguments)
+
+
+@pytest.mark.parametrize("given", [{"iou": [0.5]}, SegmentationIoU(2), [[1.0], [1.0, 2.0]]])
+def test_what_is_no_array_of_numbers(given):
+    with pytest.raises(ValueError, match=r"`iou` must be an array of numbers\..*`metric\.per_"):
+        class_iou(given)
+    with pytest.raises(ValueError, match=r"`counts` must be an array of .*`metric\.confusion_matr"):
+        confusion_matrix(given)
