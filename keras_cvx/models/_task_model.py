@@ -6,7 +6,7 @@ import keras
 
 from keras_cvx import geometry
 from keras_cvx.layers.postprocessing.restore_detections import RestoreDetections
-from keras_cvx.models._any_size import any_size, preprocessed
+from keras_cvx.models._any_size import any_size, preprocessed, written
 from keras_cvx.models._checks import (
     check_image_shape,
     check_images,
@@ -147,8 +147,23 @@ class TaskModel(keras.Model):
             filepath: Where to write.
             *args: As Keras' `export` takes them.
             **kwargs: As Keras' `export` takes them.
+
+        Raises:
+            ValueError: Under JAX, if the images are of any size, as they are with `preprocessing`,
+                and a layer needs to know it.
         """
-        self.inference_model.export(filepath, *args, **kwargs)
+        shape = self.inference_model.input_shape
+        try:
+            self.inference_model.export(filepath, *args, **kwargs)
+        except Exception as error:
+            if keras.backend.backend() != "jax" or None not in shape[1:]:
+                raise
+            raise ValueError(
+                "`export` under JAX must be of images of one size, for a layer asks for it. "
+                f"Received: images {written(shape)}. Give the backbone an input of one size, and "
+                "no `preprocessing` to the model; or save it, and load and export it under "
+                f"TensorFlow. ({error})"
+            ) from error
 
     def compile_from_config(self, config):
         config = {k: keras.saving.deserialize_keras_object(v) for k, v in config.items()}

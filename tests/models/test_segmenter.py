@@ -307,6 +307,16 @@ def test_exported(tmp_path):
     assert (served["masks"].numpy() == found["masks"]).mean() > 0.999
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="TensorFlow exports images of any size"
+)
+@pytest.mark.parametrize("options", [{}, {"preprocessing": ResizeWithPad(32, 48)}])
+def test_images_of_any_size_are_not_exported(options, tmp_path):
+    segmenter = make_segmenter(decoder=TransposedConvDecoder(CLASSES, [4]), **options)
+    with pytest.raises(ValueError, match=r"`export` under JAX must be .*images \(B, H, W, 3\)"):
+        segmenter.export(tmp_path / "exported", format="tf_saved_model", verbose=False)
+
+
 def test_files_and_datasets(tmp_path):
     tf = pytest.importorskip("tensorflow")
     segmenter = make_colours(preprocessing=ResizeWithPad(48, 48))
