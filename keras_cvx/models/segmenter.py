@@ -124,7 +124,9 @@ class Segmenter(TaskModel):
             extractor = FeatureExtractor(backbone, decoder.strides, name="feature_extractor")
         except ValueError as error:
             raise ValueError(
-                f"`decoder` uses the strides {decoder.strides} of `backbone`: {error}"
+                f"`decoder` uses the strides {decoder.strides} of `backbone`: {error}. For others "
+                "there is `decoder=keras_cvx.layers.TransposedConvDecoder("
+                f"{num_classes}, strides=[...])`."
             ) from error
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
@@ -275,7 +277,10 @@ class Segmenter(TaskModel):
             Dictionary of `"masks"`, int32 `(B, H, W)`, class ids, and `"confidence"`, float32
             `(B, H, W)`, in `[0, 1]`. Of images of several sizes, lists of `(H, W)`. An id is −1
             where `preprocessing` has cut a pixel off, or a logit is NaN. `SegmentationIoU` and
-            `segmentation_gallery` take these masks, beside lists of such as truth.
+            `segmentation_gallery` take these masks, beside lists of such as truth. The
+            probabilities of all classes are `keras.ops.softmax(model(images))`, and in the size of
+            an image before `preprocessing` the softmax of
+            `preprocessing.restore_maps(model(preprocessing(images)), size)`.
 
         Raises:
             ValueError: If images are of another shape than the model takes.

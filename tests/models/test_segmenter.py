@@ -278,6 +278,18 @@ def test_predictions_at_native_size_are_scored_and_drawn():
     assert len(figure.axes) == 9
 
 
+def test_probabilities_at_native_size():
+    """As the documentation of `predict` has them."""
+    letterbox = ResizeWithPad(32, 48)
+    segmenter = make_segmenter(preprocessing=letterbox)
+    images, _ = patches(2, (40, 50))
+    logits = letterbox.restore_maps(segmenter(letterbox(images.astype("float32"))), (40, 50))
+    shares = as_numpy(ops.softmax(logits))
+    found = segmenter.predict(images, verbose=0)
+    np.testing.assert_allclose(shares.max(-1), found["confidence"], atol=1e-5)
+    np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(64, 80), (50, 40)])
 def test_one_truth_with_preprocessing(size):
     segmenter = make_segmenter(preprocessing=ResizeWithPad(32, 48))
@@ -557,7 +569,8 @@ def test_bad_masks(change, message, data):
         ({"decoder": "fcn8"}, "'fcn8s'"),
         (
             {"decoder": "fcn8s"},
-            r"`decoder` uses the strides \[8, 16, 32\] of `backbone`.*\[1, 2, 4",
+            r"`decoder` uses the strides \[8, 16, 32\] of `backbone`.*\[1, 2, 4, 8\].*"
+            r"`decoder=keras_cvx.layers.TransposedConvDecoder\(4, strides=\[...\]\)`",
         ),
         ({"decoder": "TransposedConvDecoder"}, "needs nothing but `num_classes`"),
         ({"decoder": TransposedConvDecoder(7, [4])}, "num_classes=4"),
