@@ -106,8 +106,9 @@ class MaskConfusion(ConfusionCounts):
                 f"{len(y_true)} and {len(y_pred)}"
             )
         for i, masks in enumerate(zip(y_true, y_pred, strict=True)):
+            truth, found = (ops.convert_to_tensor(mask)[None] for mask in masks)
             weight = sample_weight if np.ndim(sample_weight) == 0 else sample_weight[i][None]
-            self.update_state(*(ops.convert_to_tensor(mask)[None] for mask in masks), weight)
+            self.update_state(truth, found, weight)
 
     def _check_range(self):
         if self.out_of_range == "ignore":
