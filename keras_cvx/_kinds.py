@@ -35,15 +35,21 @@ def fault(target, kind):
     """
     if not callable(target) or not hasattr(target, "__qualname__"):
         return "a plugin must be a class or a function"
+    return _wrong_form(target, kind) or _unsaveable(target, kind)
+
+
+def _wrong_form(target, kind):
     expected = KERAS_KINDS.get(kind)
-    if not isinstance(target, type):
-        if expected is not None and kind not in _FUNCTION_OR_CLASS:
-            return f"a plugin of kind {kind!r} must be a subclass of `keras.{expected.__name__}`"
-    elif expected is not None and not issubclass(target, expected):
+    fits = isinstance(target, type) or kind in _FUNCTION_OR_CLASS
+    if isinstance(target, type) and expected is not None:
+        fits = issubclass(target, expected)
+    if expected is not None and not fits:
         return f"a plugin of kind {kind!r} must be a subclass of `keras.{expected.__name__}`"
-    missing = [name for name in _METHODS.get(kind, ()) if not _has(target, name)]
-    if missing:
-        return f"a plugin of kind {kind!r} must have {' and '.join(f'`{x}`' for x in missing)}"
+    missing = [f"`{name}`" for name in _METHODS.get(kind, ()) if not _has(target, name)]
+    return f"a plugin of kind {kind!r} must have {' and '.join(missing)}" if missing else None
+
+
+def _unsaveable(target, kind):
     if not isinstance(target, type) or kind in NOT_IN_FILES:
         return None
     if not hasattr(target, "get_config"):
