@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("clean_registry")
 
 def install(path, monkeypatch, **modules):
     """Installs distributions `acme-<namespace>` 1.5 with the given source."""
+    path.mkdir(exist_ok=True)
     monkeypatch.syspath_prepend(path)
     for namespace, source in modules.items():
         (path / f"acme_{namespace}.py").write_text(source)
@@ -179,3 +180,50 @@ def test_what_is_no_data_set(tmp_path, capsys):
     for path in (tmp_path / "nothing.json", tmp_path):
         assert main(["datasets", "check", str(path)]) == 1
         assert str(path) in capsys.readouterr().err
+
+
+CONTACT_SHEET = """
+from keras_cvx import datasets, plugins
+
+@plugins.register("listed", kind="reader", package="sheets")
+def listed(path, images, on_error):
+    return datasets.coco(path.with_suffix(".json"), path.parent)
+
+class Sheet:
+    def __init__(self, text):
+        self.text = text
+
+    def savefig(self, path):
+        path.write_text(self.text)
+
+@plugins.register("sheet", kind="visualizer", package="sheets")
+def sheet(images, truth, *, class_names):
+    return Sheet(f"{images.shape} {truth['labels'].tolist()} {class_names}")
+"""
+
+
+def test_reader_and_visualizer_of_another_package(coco_folder, tmp_path, monkeypatch, capsys):
+    install(tmp_path / "site", monkeypatch, sheets=CONTACT_SHEET)
+    path, picture = coco_folder([1, 2, 30, 24], [5, 6, 7, 8]), tmp_path / "sheet.txt"
+    chosen = ["--format", "sheets>listed", "--visualizer", "sheets>sheet"]
+    arguments = ["datasets", "check", str(path.with_suffix(".list")), "--picture", str(picture)]
+    assert main([*arguments, *chosen]) == 0
+    assert capsys.readouterr().out.startswith("instances.list: 2 images")
+    assert picture.read_text() == "(2, 320, 320, 3) [[0], [0]] {0: 'cat'}"
+    for option, message in (
+        (
+            ["--format", "sheets>list"],
+            "'sheets>list'. Did you mean 'listed'",
+        ),
+        (["--format", "sheets>sheet"], "must be a plugin of kind 'reader'"),
+        (["--format", "cocoa"], "Did you mean 'coco'"),
+        (["--visualizer", "galery"], "Did you mean 'gallery'"),
+    ):
+        assert main([*arguments, *option]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_reader_whose_package_fails(tmp_path, monkeypatch, capsys):
+    install(tmp_path, monkeypatch, broken="raise RuntimeError('no such device')")
+    assert main(["datasets", "check", str(tmp_path), "--format", "broken>reader"]) == 1
+    assert "no such device" in capsys.readouterr().err
