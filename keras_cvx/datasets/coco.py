@@ -1,7 +1,6 @@
 """Images and objects of a file in the format of COCO."""
 
 import math
-import operator
 import os
 from array import array
 
@@ -13,6 +12,7 @@ from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, checked_path, told
 from keras_cvx.datasets.image_files import name_below
 from keras_cvx.datasets.json_records import json_records
+from keras_cvx.datasets.json_values import amount_of, flag_of, whole_id_of
 from keras_cvx.datasets.rasterizing import (
     checked_counts,
     checked_polygons,
@@ -123,6 +123,9 @@ class _Head:
                 faults.add(fault)
                 if key == "images" and isinstance(record, dict):
                     self.skipped.add(str(record.get("id")))
+        # An id that comes twice is also one that is there: its objects are read, and their faults
+        # told.
+        self.skipped -= set(map(str, self.places))
         if not self.names:
             raise DatasetError(
                 f"{str(path)!r} must have lists under the keys 'images', 'annotations' and "
@@ -191,19 +194,20 @@ def _objects(path, head, category_ids, faults):
             size = head.sizes[place]
             polygons, counts = _region(record.get("segmentation"), size)
             x, y, width, height = _box(record.get("bbox"), polygons, counts, size)
-            area = float(record.get("area", math.nan))
-            number = operator.index(record.get("id", index + 1))
-            columns["ids"].append(number)
+            area = amount_of(record, "area")
+            is_crowd, ignored = flag_of(record, "iscrowd"), flag_of(record, "ignore")
+            number = whole_id_of(record, index + 1)
         # Whatever else than such a record stands there.
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             if not (isinstance(record, dict) and str(record.get("image_id")) in head.skipped):
                 faults.add(_fault(path, index, record, head, labels, error))
             continue
         rows.append(place)
+        columns["ids"].append(number)
         columns["boxes"].extend((x, y, x + width, y + height))
         columns["labels"].append(label)
-        columns["is_crowd"].append(bool(record.get("iscrowd")))
-        columns["ignored"].append(bool(record.get("ignore")))
+        columns["is_crowd"].append(is_crowd)
+        columns["ignored"].append(ignored)
         columns["areas"].append(area)
         regions.add(polygons, counts)
     return grouped(rows, len(head.places), columns, regions)
@@ -213,9 +217,13 @@ def _box(given, polygons, counts, size):
     """Corner, width and height; of the region, where none is given."""
     if given is None or given == []:
         return _box_of_region(polygons, counts, size)
-    x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
-    # Also false for NaN.
-    if not (0 <= width < LARGEST > height >= 0 and abs(x) < LARGEST > abs(y)):
+    try:
+        x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
+        # Also false for NaN.
+        right = 0 <= width < LARGEST > height >= 0 and abs(x) < LARGEST > abs(y)
+    except TypeError:  # of what is no list, or not of numbers
+        right = False
+    if not right:
         raise ValueError(
             "`bbox` must be x, y, width and height in pixels, the last two at least 0. "
             f"Received: {told(given)}"
@@ -258,7 +266,12 @@ def _region(given, size):
                 f"`size` must be that of the image, {list(size)}. Received: {told(stated)}"
             )
         return (), checked_counts(given.get("counts"), size)
-    polygons = [array("d", polygon) for polygon in given]
+    try:
+        polygons = [array("d", polygon) for polygon in given]
+    except (TypeError, OverflowError):
+        # It says which one is wrong, and what it must be.
+        checked_polygons(given, size)
+        raise
     if not all(_is_near(polygon, size) for polygon in polygons):
         checked_polygons(given, size)
     return polygons, ()

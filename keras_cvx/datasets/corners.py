@@ -75,11 +75,20 @@ def finite_numbers(values, low, high):
         high: Number.
     """
     try:
-        numbers = [float(value) for value in values]
+        numbers = [_number(value) for value in values]
     except ValueError:
         return None
     # Of NaN, false.
     return numbers if all(low <= number <= high for number in numbers) else None
+
+
+def _number(value):
+    # Python takes 1_0 for 10, and the digits of other scripts.
+    if not isinstance(value, (int, float)):
+        value = value.decode("ascii") if isinstance(value, bytes) else value
+        if "_" in value or not value.isascii():
+            raise ValueError
+    return float(value)
 
 
 def _shown(values):

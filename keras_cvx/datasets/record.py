@@ -160,7 +160,7 @@ class Record:
     @functools.cached_property
     def areas(self):
         told = self._column("areas", "float64")
-        x0, y0, x1, y1 = self.boxes.astype("float64").T
+        x0, y0, x1, y1 = self.exact_boxes.T
         return np.where(np.isnan(told), (x1 - x0) * (y1 - y0), told)
 
     def _column(self, name, dtype):
