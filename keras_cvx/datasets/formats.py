@@ -4,6 +4,7 @@ from pathlib import Path
 
 from keras_cvx.datasets.coco import coco
 from keras_cvx.datasets.csv import csv
+from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.voc import voc
 from keras_cvx.datasets.yolo import yolo
@@ -24,29 +25,39 @@ def read_parts(path, *, images=None, kind=None, on_error="raise"):
         on_error: As the readers take it.
 
     Returns:
-        Dict of `Dataset`s by the names of their parts.
+        Dict of `Dataset`s by the names of their parts: the path, and the split of YOLO. Parts of
+        several paths have different names, though their files may be called alike.
 
     Raises:
         DatasetError: As the readers raise it.
-        ValueError: If no format is to be seen.
+        ValueError: If nothing is there, no format is to be seen, or `images` is told for one that
+            has its images where it says.
     """
     path = Path(path)
-    kind = kind or _guess(path)
+    name, kind = str(path), kind or _guess(path)
+    if images is not None and kind not in ("coco", "csv"):
+        raise ValueError(
+            f"`images` must be None but for COCO and CSV: {name!r} is of {kind}, whose images are "
+            f"in folders of its own. Received: {str(images)!r}"
+        )
     beside = path.parent if images is None else images
     if kind == "coco":
-        return {path.name: coco(path, beside, on_error=on_error)}
+        return {name: coco(path, beside, on_error=on_error)}
     if kind == "csv":
-        return {path.name: csv(path, beside, on_error=on_error)}
+        return {name: csv(path, beside, on_error=on_error)}
     if kind == "masks":
-        return {path.name: masks(path / "images", path / "masks", on_error=on_error)}
+        return {name: masks(path / "images", path / "masks", on_error=on_error)}
     if kind == "voc":
-        return {path.name: voc(path, on_error=on_error)}
+        return {name: voc(path, on_error=on_error)}
     if (path / "data.yaml").is_file():
         path /= "data.yaml"
-    return {
-        f"{path.name}, {split}": yolo(path, split=split, on_error=on_error)
-        for split in splits_of(path)
-    }
+    splits = splits_of(path)
+    if not splits:
+        raise DatasetError(
+            f"{str(path)!r} must have a split, such as `train`, that tells where its images are. "
+            "Received: none"
+        )
+    return {f"{path}, {split}": yolo(path, split=split, on_error=on_error) for split in splits}
 
 
 def _guess(path):
@@ -64,6 +75,6 @@ def _guess(path):
                 return kind
     raise ValueError(
         f"{str(path)!r} must be a COCO JSON file, a data.yaml, a CSV file, or a folder of Pascal "
-        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: none of "
-        "these. Tell which with `--format`."
+        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: "
+        + ("none of these. Tell which with `--format`." if path.exists() else "nothing is there.")
     )

@@ -116,6 +116,14 @@ def test_what_was_skipped_is_told(data):
     assert report.findings[0].examples == ["a: no box", "b: no label"]
 
 
+def test_what_was_skipped_is_told_once_for_all_parts_of_it(data):
+    whole = Dataset(data(*[[CAT, DOG]] * 4).annotations, skipped=["a: no box", "b: no label"])
+    train, valid = whole.split(0.5)
+    assert found(train.check(valid))["records that were skipped"] == 2
+    other = Dataset(data([CAT], [DOG], start=4).annotations, skipped=["c: no box"])
+    assert found(train.check(valid, other))["records that were skipped"] == 3
+
+
 def test_examples_are_the_first_five(data):
     report = data(*[[([0, 0, 50, 5], 0), DOG]] * 7).check()
     [finding] = report.findings
