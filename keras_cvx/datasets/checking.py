@@ -101,6 +101,7 @@ def check(parts, *, progress=True):
             ("images that are in two parts", True),
             ("images without objects", False),
             ("classes without objects", False),
+            ("names of several classes", False),
             ("turned images whose annotations may be of either frame", False),
         )
     }
@@ -120,6 +121,11 @@ def check(parts, *, progress=True):
             counts.update(outcome.counts)
             if bar is not None:
                 bar.add(1)
+    # Counted as one, and learnt as several.
+    for part_names in {part.class_names: None for part in parts}:
+        for name, times in collections.Counter(part_names).items():
+            if times > 1:
+                findings["names of several classes"].add(f"{name} of {times}")
     for name, count in counts.items():
         if not count:
             findings["classes without objects"].add(str(name))

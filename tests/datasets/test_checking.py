@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,6 +132,14 @@ def test_examples_are_the_first_five(data):
     assert finding.count == 7
     assert [example[-5:] for example in finding.examples] == [f"{i}.png" for i in range(5)]
     assert str(finding).endswith("4.png, ...")
+
+
+def test_classes_of_one_name(data):
+    some = data([CAT], [DOG]).annotations
+    report = Dataset(dataclasses.replace(some, class_names=("cat", "cat"))).check()
+    assert report.ok
+    assert found(report) == {"names of several classes": 1}
+    assert report.findings[0].examples == ["cat of 2"]
 
 
 def test_frames_that_nothing_tells(data, tmp_path):
