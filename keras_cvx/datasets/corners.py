@@ -83,12 +83,12 @@ def finite_numbers(values, low, high):
 
 
 def _number(value):
-    # Python takes 1_0 for 10, and the digits of other scripts.
-    if not isinstance(value, (int, float)):
-        value = value.decode("ascii") if isinstance(value, bytes) else value
-        if "_" in value or not value.isascii():
-            raise ValueError
-    return float(value)
+    # Python takes 1_0 for 10, and, in strings, the digits of other scripts.
+    if isinstance(value, bytes):
+        right = b"_" not in value
+    else:
+        right = not isinstance(value, str) or ("_" not in value and value.isascii())
+    return float(value if right else "")
 
 
 def _shown(values):

@@ -118,7 +118,10 @@ class Record:
         size, orientation = self._header
         if orientation == 1 or self._all.frame != "auto":
             return False
-        return self.stated_size is None or upright_shape(size, orientation) == size
+        if upright_shape(size, orientation) == size:
+            return True
+        # A mask tells by its own height and width.
+        return self.stated_size is None and self._all.objects is not None
 
     @property
     def stated_size(self):

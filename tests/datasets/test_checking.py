@@ -174,6 +174,21 @@ def test_masks(tmp_path):
     assert bare.label_counts == {0: 4 * pixels - 60, 1: 20, 7: 20, 255: 20}
 
 
+def test_masks_tell_their_frame_by_their_size(tmp_path):
+    exif = Image.Exif()
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for place, orientation in enumerate((6, 6, 3)):
+        exif[0x0112] = orientation
+        stored = np.full((*SIZE, 3), place, "uint8")
+        Image.fromarray(stored).save(tmp_path / f"images/{place}.png", exif=exif)
+        shape = SIZE[::-1] if place == 0 else SIZE
+        Image.fromarray(np.zeros(shape, "uint8")).save(tmp_path / f"masks/{place}.png")
+    report = masks(tmp_path / "images", tmp_path / "masks").check()
+    assert found(report) == {"turned images whose annotations may be of either frame": 1}
+    assert report.findings[0].examples == [str(tmp_path / "images" / "2.png")]
+
+
 def test_a_bar_is_shown_on_long_scans(data, capsys, monkeypatch):
     monkeypatch.setattr("keras_cvx.datasets.checking._LONG", 2)
     data(*[[CAT, DOG]] * 3).check()
