@@ -22,6 +22,9 @@ from keras_cvx.datasets.rasterizing import (
 from keras_cvx.datasets.regions import RegionsBuilder
 from keras_cvx.ops.arguments import check_choice
 
+# As far as a box can lie that was read in another format, and written in this one.
+_FAR = 2 * LARGEST
+
 
 def coco(annotations, images, *, frame="auto", on_error="raise"):
     """The images and objects of a JSON file in the format of COCO.
@@ -220,8 +223,8 @@ def _box(given, polygons, counts, size):
     try:
         x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
         # Also false for NaN.
-        right = 0 <= width < LARGEST > height >= 0 and abs(x) < LARGEST > abs(y)
-    except TypeError:  # of what is no list, or not of numbers
+        right = -_FAR <= x <= x + width <= _FAR and -_FAR <= y <= y + height <= _FAR
+    except (TypeError, OverflowError):  # of what is no list, or not of numbers
         right = False
     if not right:
         raise ValueError(

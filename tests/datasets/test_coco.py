@@ -261,6 +261,7 @@ SQUARE = rectangle(1, 1, 3, 3)
         ({"segmentation": [[1, 1, float("nan"), 1, 3, 3]]}, r"point \[nan, 1.0\]"),
         ({"bbox": [1, 1e300, 3, 4]}, r"`bbox` must be x, y, .*Received: \[1, 1e\+300, 3, 4\]"),
         ({"bbox": [1, 2, "a", 4]}, r"`bbox` must be x, y, .*Received: \[1, 2, 'a', 4\]"),
+        ({"bbox": [1.5, 2, 10**400, 4]}, r"`bbox` must be x, y, .*Received: \[1.5, 2, 1000"),
         ({"bbox": 5}, r"`bbox` must be x, y, .*Received: 5"),
         ({"bbox": ["1", "2", "3", "4"]}, r"`bbox` must be x, y, .*Received: \['1', "),
         ({"segmentation": [1, 1, 3, 1, 3, 3]}, r"`polygons\[0\]` must be a list of num.*: 1$"),
