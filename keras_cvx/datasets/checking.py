@@ -198,7 +198,9 @@ def _check_objects(record, boxes, class_names, outcome):
         ("objects that are there twice", again),
     ):
         for row in np.flatnonzero(found):
-            example = f"{names[row]} {boxes[row].tolist()} in {outcome.place}"
+            # Of fractions, pixels have many decimals.
+            told_box = boxes[row].astype("float64").round(2).tolist()
+            example = f"{names[row]} {told_box} in {outcome.place}"
             outcome.add(what, example, int(found[row]))
 
 

@@ -32,7 +32,8 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
     Categories become labels from 0 on, in the order of their ids, which may have gaps. Objects have
     boxes, and perhaps outlines or run-lengths, from which masks are drawn when asked for, as
     pycocotools draws them. An object without a box has that of its region. One with `"ignore": 1`,
-    as other tools mark what is difficult, is `ignored`.
+    as other tools mark what is difficult, is `ignored`. An area, flag or id of an object that is
+    null is not told; where its id is a word, it has its place in the list for one, from 1 on.
 
     The file is read as a stream: its size does not matter. All records are checked at once; images
     are read when asked for.

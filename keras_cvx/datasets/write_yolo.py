@@ -33,7 +33,7 @@ def write_yolo(parts, folder, *, outlines=False):
 
     The format has no crowds and no ignored objects; these are left out, as are objects without area
     in their image, and a warning says how many they were. Images keep their names and bytes; images
-    without file become PNG.
+    without file become PNG. Those of kinds that Ultralytics passes over, such as GIF, are an error.
 
     Args:
         parts: Dict of `Dataset`s by `"train"`, `"val"` and `"test"`, or some of these; a `Dataset`

@@ -63,7 +63,12 @@ def test_nothing_is_wrong(data):
 
 def test_boxes(data):
     report = data(
-        [([-3, 1, 5, 5], 0), ([1, 1, 12, 5], 0), ([1, -2.5, 5, 9.5], 1), ([-0.5, 0, 10.5, 8.5], 1)],
+        [
+            ([-3, 1, 5.1, 5], 0),
+            ([1, 1, 12, 5], 0),
+            ([1, -2.5, 5, 9.5], 1),
+            ([-0.5, 0, 10.5, 8.5], 1),
+        ],
         [([1, 1, 1, 5], 0), ([4, 4, 2, 6], 1)],
         [CAT, CAT, DOG, CAT, ([1, 1, 5, 5], 1)],
         [],
@@ -76,7 +81,7 @@ def test_boxes(data):
         "images without objects": 1,
     }
     [outside, *_] = report.findings
-    assert outside.examples[0].startswith("cat [-3.0, 1.0, 5.0, 5.0] in ")
+    assert outside.examples[0].startswith("cat [-3.0, 1.0, 5.1, 5.0] in ")
     assert outside.examples[0].endswith("0.png")
     assert "note: 1 images without objects: " in str(report)
     assert "error: 3 boxes outside of their image: " in str(report)
