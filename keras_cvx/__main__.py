@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="file or folder of a data set's part"
     )
-    checking.add_argument("--images", type=Path, help="folder of the images")
+    checking.add_argument("--images", type=Path, help="folder of the images, of COCO and CSV")
     checking.add_argument(
         "--format", metavar="NAME", help=f"in place of a guess: {_names('reader')}"
     )
@@ -89,8 +89,11 @@ def check_datasets(paths, images=None, kind=None, picture=None, visualizer=None)
     report = first.check(*others)
     print(report)
     if picture is not None:
-        draw_samples(first, visualizer).savefig(picture)
-        print(f"The picture is {picture}.")
+        drawn = draw_samples(first, visualizer)
+        if drawn is not None:
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            drawn.savefig(picture)
+        print(f"The picture is {picture}." if drawn else "No image can be drawn.")
     return 0 if report.ok else 1
 
 
@@ -105,7 +108,7 @@ def draw_samples(data, visualizer=None, count=8, size=320):
         size: Height and width that they are letterboxed to, in pixels.
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        A `matplotlib.figure.Figure`; None if no image can be read.
     """
     letterbox = ResizeWithPad(size, size, bounding_box_format="xyxy")
     samples: list[dict] = []
@@ -117,6 +120,8 @@ def draw_samples(data, visualizer=None, count=8, size=320):
             continue
         if len(samples) == count:
             break
+    if not samples:
+        return None
     images = np.stack([sample["images"] for sample in samples])
     if "segmentation_masks" in samples[0]:
         masks = np.stack([sample["segmentation_masks"] for sample in samples])

@@ -146,9 +146,10 @@ def coco_folder(tmp_path):
 
 
 def test_a_data_set_in_which_nothing_is_wrong(coco_folder, capsys):
-    assert main(["datasets", "check", str(coco_folder([1, 2, 3, 4], [5, 6, 7, 8]))]) == 0
+    path = coco_folder([1, 2, 3, 4], [5, 6, 7, 8])
+    assert main(["datasets", "check", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "instances.json: 2 images"
+    assert lines[0] == f"{path}: 2 images"
     assert lines[1:] == ["2 images, 2 labels in 1 classes", "  cat  2", "nothing wrong was found"]
 
 
@@ -167,8 +168,33 @@ def test_parts_are_compared(coco_folder, capsys):
     assert "error: 1 images that are in two parts: " in capsys.readouterr().out
 
 
+def test_parts_whose_files_are_called_alike(coco_folder, tmp_path, capsys):
+    """As Roboflow exports them: `train/_annotations.coco.json` and `valid/`, likewise."""
+    path, paths = coco_folder([1, 2, 3, 4]), []
+    for split in ("train", "valid"):
+        paths.append(str(tmp_path / split / path.name))
+        (tmp_path / split).mkdir()
+        for name in ("a.png", "b.png", path.name):
+            (tmp_path / split / name).write_bytes((tmp_path / name).read_bytes())
+    assert main(["datasets", "check", *paths]) == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"{paths[0]}: 2 images\n{paths[1]}: 2 images\n4 images, ")
+    assert "error: 2 images that are in two parts: " in output
+
+
+def test_no_picture_where_no_image_can_be_read(coco_folder, tmp_path, capsys):
+    path = coco_folder([1, 2, 30, 24])
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"none")
+    assert main(["datasets", "check", str(path), "--picture", str(tmp_path / "new.png")]) == 1
+    output = capsys.readouterr().out
+    assert "error: 2 images that cannot be read" in output
+    assert output.endswith("No image can be drawn.\n")
+    assert not (tmp_path / "new.png").exists()
+
+
 def test_a_picture_is_drawn(coco_folder, tmp_path, capsys):
-    picture = tmp_path / "samples.png"
+    picture = tmp_path / "pictures" / "samples.png"
     path = coco_folder([1, 2, 30, 24], [5, 6, 7, 8])
     assert main(["datasets", "check", str(path), "--picture", str(picture)]) == 0
     assert f"The picture is {picture}." in capsys.readouterr().out
@@ -208,7 +234,7 @@ def test_reader_and_visualizer_of_another_package(coco_folder, tmp_path, monkeyp
     chosen = ["--format", "sheets>listed", "--visualizer", "sheets>sheet"]
     arguments = ["datasets", "check", str(path.with_suffix(".list")), "--picture", str(picture)]
     assert main([*arguments, *chosen]) == 0
-    assert capsys.readouterr().out.startswith("instances.list: 2 images")
+    assert "instances.list: 2 images\n" in capsys.readouterr().out
     assert picture.read_text() == "(2, 320, 320, 3) [[0], [0]] {0: 'cat'}"
     for option, message in (
         (

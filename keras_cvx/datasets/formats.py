@@ -6,6 +6,7 @@ from keras_cvx import plugins
 from keras_cvx.datasets.coco import coco
 from keras_cvx.datasets.csv import csv
 from keras_cvx.datasets.dataset import Dataset
+from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.voc import voc
 from keras_cvx.datasets.yolo import yolo
@@ -36,10 +37,13 @@ def _voc(path, images=None, on_error="raise"):
 def _yolo(path, images=None, on_error="raise"):
     if (path / "data.yaml").is_file():
         path /= "data.yaml"
-    return {
-        f"{path.name}, {split}": yolo(path, split=split, on_error=on_error)
-        for split in splits_of(path)
-    }
+    splits = splits_of(path)
+    if not splits:
+        raise DatasetError(
+            f"{str(path)!r} must have a split, such as `train`, that tells where its images are. "
+            "Received: none"
+        )
+    return {f"{path}, {split}": yolo(path, split=split, on_error=on_error) for split in splits}
 
 
 def read_parts(path, *, images=None, kind=None, on_error="raise"):
@@ -55,21 +59,28 @@ def read_parts(path, *, images=None, kind=None, on_error="raise"):
         on_error: As the readers take it.
 
     Returns:
-        Dict of `Dataset`s by the names of their parts.
+        Dict of `Dataset`s by the names of their parts: the path, and the split of YOLO. Parts of
+        several paths have different names, though their files may be called alike.
 
     Raises:
         DatasetError: As the readers raise it.
-        ValueError: If no format is to be seen, no reader has that name, or what it gives is no
-            data set.
+        ValueError: If nothing is there, no format is to be seen, no reader has that name, what it
+            gives is no data set, or `images` is told for one that has its images where it says.
     """
     path = Path(path)
-    reader = plugins.get(kind or _guess(path), kind="reader")
+    kind = kind or _guess(path)
+    if images is not None and kind in ("masks", "voc", "yolo"):
+        raise ValueError(
+            f"`images` must be None but for COCO and CSV: {str(path)!r} is of {kind}, whose images "
+            f"are in folders of its own. Received: {str(images)!r}"
+        )
+    reader = plugins.get(kind, kind="reader")
     found = reader(path, images=images, on_error=on_error)
-    parts = found if isinstance(found, dict) else {path.name: found}
+    parts = found if isinstance(found, dict) else {str(path): found}
     if not parts or not all(isinstance(part, Dataset) for part in parts.values()):
         raise ValueError(
             "A reader must give a `keras_cvx.datasets.Dataset`, or a dict of such by the names of "
-            f"their parts. Received: {found!r}, from {kind or reader!r}"
+            f"their parts. Received: {found!r}, from {kind!r}"
         )
     return parts
 
@@ -89,6 +100,6 @@ def _guess(path):
                 return kind
     raise ValueError(
         f"{str(path)!r} must be a COCO JSON file, a data.yaml, a CSV file, or a folder of Pascal "
-        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: none of "
-        "these. Tell which with `--format`."
+        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: "
+        + ("none of these. Tell which with `--format`." if path.exists() else "nothing is there.")
     )
