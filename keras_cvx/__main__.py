@@ -4,6 +4,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 import keras_cvx
 from keras_cvx import plugins
 from keras_cvx.datasets import DatasetError
-from keras_cvx.datasets.formats import FORMATS, read_parts
+from keras_cvx.datasets.formats import read_parts
 from keras_cvx.layers import ResizeWithPad
 from keras_cvx.plugins import registry
 from keras_cvx.visualization import gallery, segmentation_gallery
@@ -38,26 +39,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="file or folder of a data set's part"
     )
-    checking.add_argument("--images", type=Path, help="folder of the images")
-    checking.add_argument("--format", choices=FORMATS, help="in place of a guess")
+    checking.add_argument("--images", type=Path, help="folder of the images, of COCO and CSV")
+    checking.add_argument(
+        "--format", metavar="NAME", help=f"in place of a guess: {_names('reader')}"
+    )
     checking.add_argument("--picture", type=Path, metavar="FILE", help="draw some images there")
+    checking.add_argument(
+        "--visualizer", metavar="NAME", help=f"in place of a gallery: {_names('visualizer')}"
+    )
     options = parser.parse_args(arguments)
     if options.command == "plugins":
         return list_plugins()
     if options.command == "datasets":
-        return check_datasets(options.paths, options.images, options.format, options.picture)
+        return check_datasets(
+            options.paths, options.images, options.format, options.picture, options.visualizer
+        )
     parser.print_help()
     return 0
 
 
-def check_datasets(paths, images=None, kind=None, picture=None) -> int:
+def check_datasets(paths, images=None, kind=None, picture=None, visualizer=None) -> int:
     """Prints what is wrong with the parts of a data set.
 
     Args:
         paths: List of files or folders, as `keras_cvx.datasets` reads them.
         images: Folder of the images, or None.
-        kind: Name of the format, or None for a guess.
+        kind: Name of a plugin of kind `"reader"`, or None for a guess.
         picture: Path of a picture to draw of some of the images, or None.
+        visualizer: Name of a plugin of kind `"visualizer"` that draws it, or None.
 
     Returns:
         Exit status: 1 if anything is wrong.
@@ -67,9 +76,11 @@ def check_datasets(paths, images=None, kind=None, picture=None) -> int:
         # What is skipped is in the report.
         warnings.simplefilter("ignore", UserWarning)
         try:
+            if visualizer is not None:
+                visualizer = plugins.get(visualizer, kind="visualizer")
             for path in paths:
                 parts.update(read_parts(path, images=images, kind=kind, on_error="skip"))
-        except ValueError as error:
+        except (ImportError, ValueError) as error:
             print(error, file=sys.stderr)
             return 1
     for name, part in parts.items():
@@ -78,21 +89,26 @@ def check_datasets(paths, images=None, kind=None, picture=None) -> int:
     report = first.check(*others)
     print(report)
     if picture is not None:
-        draw_samples(first).savefig(picture)
-        print(f"The picture is {picture}.")
+        drawn = draw_samples(first, visualizer)
+        if drawn is not None:
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            drawn.savefig(picture)
+        print(f"The picture is {picture}." if drawn else "No image can be drawn.")
     return 0 if report.ok else 1
 
 
-def draw_samples(data, count=8, size=320):
+def draw_samples(data, visualizer=None, count=8, size=320):
     """A picture of images with their annotations, taken evenly from all that can be read.
 
     Args:
         data: `Dataset`.
+        visualizer: Function of images, of their boxes and labels or their masks, and of
+            `class_names`; `gallery`, or `segmentation_gallery` of masks, if None.
         count: The most images.
         size: Height and width that they are letterboxed to, in pixels.
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        A `matplotlib.figure.Figure`; None if no image can be read.
     """
     letterbox = ResizeWithPad(size, size, bounding_box_format="xyxy")
     samples: list[dict] = []
@@ -104,12 +120,13 @@ def draw_samples(data, count=8, size=320):
             continue
         if len(samples) == count:
             break
+    if not samples:
+        return None
     images = np.stack([sample["images"] for sample in samples])
     if "segmentation_masks" in samples[0]:
         masks = np.stack([sample["segmentation_masks"] for sample in samples])
-        return segmentation_gallery(
-            images, masks, class_names=data.mask_class_names, columns=2, panel_inches=3
-        )
+        draw = visualizer or partial(segmentation_gallery, columns=2, panel_inches=3)
+        return draw(images, masks, class_names=data.mask_class_names)
     rows = [sample["bounding_boxes"] for sample in samples]
     most = max(len(row["labels"]) for row in rows)
     boxes = np.full((len(rows), most, 4), -1, "float32")
@@ -117,7 +134,8 @@ def draw_samples(data, count=8, size=320):
     for place, row in enumerate(rows):
         boxes[place, : len(row["boxes"])], labels[place, : len(row["labels"])] = row.values()
     truth = {"boxes": boxes, "labels": labels}
-    return gallery(images, truth, class_names=dict(enumerate(data.class_names)), panel_inches=3)
+    draw = visualizer or partial(gallery, panel_inches=3)
+    return draw(images, truth, class_names=dict(enumerate(data.class_names)))
 
 
 def list_plugins() -> int:
@@ -149,6 +167,12 @@ def list_plugins() -> int:
     for namespace in sorted(failures):
         print(f"{namespace}: {failures[namespace]}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _names(kind):
+    """What one can type for a kind, for the help; asking for it imports no other package."""
+    own = [plugin.name.split(">")[1] for plugin in plugins.registered(kind)]
+    return f"{', '.join(own)}, or a name of another package, as NAMESPACE>NAME"
 
 
 def _origin(namespace, points):

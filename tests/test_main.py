@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("clean_registry")
 
 def install(path, monkeypatch, **modules):
     """Installs distributions `acme-<namespace>` 1.5 with the given source."""
+    path.mkdir(exist_ok=True)
     monkeypatch.syspath_prepend(path)
     for namespace, source in modules.items():
         (path / f"acme_{namespace}.py").write_text(source)
@@ -145,9 +146,10 @@ def coco_folder(tmp_path):
 
 
 def test_a_data_set_in_which_nothing_is_wrong(coco_folder, capsys):
-    assert main(["datasets", "check", str(coco_folder([1, 2, 3, 4], [5, 6, 7, 8]))]) == 0
+    path = coco_folder([1, 2, 3, 4], [5, 6, 7, 8])
+    assert main(["datasets", "check", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "instances.json: 2 images"
+    assert lines[0] == f"{path}: 2 images"
     assert lines[1:] == ["2 images, 2 labels in 1 classes", "  cat  2", "nothing wrong was found"]
 
 
@@ -166,8 +168,33 @@ def test_parts_are_compared(coco_folder, capsys):
     assert "error: 1 images that are in two parts: " in capsys.readouterr().out
 
 
+def test_parts_whose_files_are_called_alike(coco_folder, tmp_path, capsys):
+    """As Roboflow exports them: `train/_annotations.coco.json` and `valid/`, likewise."""
+    path, paths = coco_folder([1, 2, 3, 4]), []
+    for split in ("train", "valid"):
+        paths.append(str(tmp_path / split / path.name))
+        (tmp_path / split).mkdir()
+        for name in ("a.png", "b.png", path.name):
+            (tmp_path / split / name).write_bytes((tmp_path / name).read_bytes())
+    assert main(["datasets", "check", *paths]) == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"{paths[0]}: 2 images\n{paths[1]}: 2 images\n4 images, ")
+    assert "error: 2 images that are in two parts: " in output
+
+
+def test_no_picture_where_no_image_can_be_read(coco_folder, tmp_path, capsys):
+    path = coco_folder([1, 2, 30, 24])
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"none")
+    assert main(["datasets", "check", str(path), "--picture", str(tmp_path / "new.png")]) == 1
+    output = capsys.readouterr().out
+    assert "error: 2 images that cannot be read" in output
+    assert output.endswith("No image can be drawn.\n")
+    assert not (tmp_path / "new.png").exists()
+
+
 def test_a_picture_is_drawn(coco_folder, tmp_path, capsys):
-    picture = tmp_path / "samples.png"
+    picture = tmp_path / "pictures" / "samples.png"
     path = coco_folder([1, 2, 30, 24], [5, 6, 7, 8])
     assert main(["datasets", "check", str(path), "--picture", str(picture)]) == 0
     assert f"The picture is {picture}." in capsys.readouterr().out
@@ -179,3 +206,50 @@ def test_what_is_no_data_set(tmp_path, capsys):
     for path in (tmp_path / "nothing.json", tmp_path):
         assert main(["datasets", "check", str(path)]) == 1
         assert str(path) in capsys.readouterr().err
+
+
+CONTACT_SHEET = """
+from keras_cvx import datasets, plugins
+
+@plugins.register("listed", kind="reader", package="sheets")
+def listed(path, images, on_error):
+    return datasets.coco(path.with_suffix(".json"), path.parent)
+
+class Sheet:
+    def __init__(self, text):
+        self.text = text
+
+    def savefig(self, path):
+        path.write_text(self.text)
+
+@plugins.register("sheet", kind="visualizer", package="sheets")
+def sheet(images, truth, *, class_names):
+    return Sheet(f"{images.shape} {truth['labels'].tolist()} {class_names}")
+"""
+
+
+def test_reader_and_visualizer_of_another_package(coco_folder, tmp_path, monkeypatch, capsys):
+    install(tmp_path / "site", monkeypatch, sheets=CONTACT_SHEET)
+    path, picture = coco_folder([1, 2, 30, 24], [5, 6, 7, 8]), tmp_path / "sheet.txt"
+    chosen = ["--format", "sheets>listed", "--visualizer", "sheets>sheet"]
+    arguments = ["datasets", "check", str(path.with_suffix(".list")), "--picture", str(picture)]
+    assert main([*arguments, *chosen]) == 0
+    assert "instances.list: 2 images\n" in capsys.readouterr().out
+    assert picture.read_text() == "(2, 320, 320, 3) [[0], [0]] {0: 'cat'}"
+    for option, message in (
+        (
+            ["--format", "sheets>list"],
+            "'sheets>list'. Did you mean 'listed'",
+        ),
+        (["--format", "sheets>sheet"], "must be a plugin of kind 'reader'"),
+        (["--format", "cocoa"], "Did you mean 'coco'"),
+        (["--visualizer", "galery"], "Did you mean 'gallery'"),
+    ):
+        assert main([*arguments, *option]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_reader_whose_package_fails(tmp_path, monkeypatch, capsys):
+    install(tmp_path, monkeypatch, broken="raise RuntimeError('no such device')")
+    assert main(["datasets", "check", str(tmp_path), "--format", "broken>reader"]) == 1
+    assert "no such device" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import os
 import keras
 import numpy as np
 
+from keras_cvx import plugins
 from keras_cvx.backbones.checks import check_image_model, check_no_top
 from keras_cvx.backbones.input_normalization import MODES, InputNormalization
 
@@ -18,9 +19,11 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
     the model's own layers. So it must not be given images that have been preprocessed.
 
     Args:
-        identifier: Name of an image model in `keras.applications`, such as `"ResNet50"`; or a
-            functional or sequential `keras.Model`, which is checked and returned as it is, so that
-            it has to normalise its images itself.
+        identifier: Name of an image model in `keras.applications`, such as `"ResNet50"`; of a
+            plugin of kind `"backbone"` of another package, `"acme>TinyNet"`: a function that makes
+            a model from the arguments below, which are the plugin's to heed; or a functional or
+            sequential `keras.Model`, which is checked and returned as it is, so that it has to
+            normalise its images itself.
         weights: `"imagenet"`, which Keras downloads once; the path of a file of weights; or None,
             for weights drawn anew. Ignored where a model is given.
         input_shape: Tuple of three, as Keras has it: height, width, channels, or channels first.
@@ -47,6 +50,11 @@ def get(identifier, *, weights="imagenet", input_shape=None, include_top=False, 
     if isinstance(identifier, keras.Model):
         _check_given(identifier, input_shape, include_top, kwargs)
         return identifier
+    if isinstance(identifier, str) and ">" in identifier:
+        make = plugins.get(identifier, kind="backbone")
+        model = make(weights=weights, input_shape=input_shape, include_top=include_top, **kwargs)
+        _check_made(model, identifier, include_top)
+        return model
     module = _module_of(identifier)
     build = getattr(keras.applications, identifier)
     if "input_tensor" in kwargs:
@@ -105,14 +113,15 @@ def _module_of(name):
     known = _applications()
     if isinstance(name, str) and name in known:
         return known[name]
-    by_lower = {known_name.lower(): known_name for known_name in known}
+    others = [plugin.name for plugin in plugins.registered("backbone")]
+    by_lower = {plugin.rpartition(">")[2].lower(): plugin for plugin in [*others, *known]}
     # As one has it from its path, `"keras.applications.ResNet50"`.
     last = str(name).lower().rpartition(".")[2]
     near = difflib.get_close_matches(last, by_lower, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(by_lower[x]) for x in near)}?" if near else ""
     raise ValueError(
         "`identifier` must be a model or the name of an image model in `keras.applications`. "
-        f"Received: {name!r}.{hint} Known: {', '.join(sorted(known))}."
+        f"Received: {name!r}.{hint} Known: {', '.join(sorted([*known, *others]))}."
     )
 
 
@@ -184,6 +193,16 @@ def _load(model, path, name):
             f"weights={path!r}, which cannot be loaded into it. Give a file of this very model, "
             "with the same `include_top` and options; what Keras says stands above."
         ) from error
+
+
+def _check_made(model, name, include_top):
+    """Raises if what a plugin gives is no backbone, by the plugin's name."""
+    try:
+        check_image_model(model, "identifier")
+        if not include_top:
+            check_no_top(model, "identifier")
+    except ValueError as error:
+        raise ValueError(f"The plugin {name!r} makes no backbone: {error}") from error
 
 
 def _check_given(model, input_shape, include_top, kwargs):

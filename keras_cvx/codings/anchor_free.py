@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -10,10 +11,37 @@ from keras_cvx.codings.grid_coding import GridCoding
 from keras_cvx.ops.arguments import check_integers
 from keras_cvx.ops.assignment import assigned_boxes, near_cells, task_aligned
 from keras_cvx.ops.box_coding import decode_distances, encode_distances
-from keras_cvx.ops.iou import elementwise_iou, pairwise_iou
+from keras_cvx.ops.iou import pairwise_iou
 
 # The last step between distances is about e ** 2.5, twelve times, the first.
 _GROWTH = 2.5
+
+
+@plugins.register("task_aligned", kind="assigner")
+def assign_task_aligned(
+    overlaps, scores, boxes, present, centers, strides, *, top_k=7, alpha=0.5, beta=4.0
+):
+    """The default assigner of `AnchorFreeCoding`, and what every assigner takes and gives.
+
+    It is `ops.task_aligned` among the cells of `ops.near_cells`.
+
+    Args:
+        overlaps: Float tensor `(B, N, A)`, IoU of each object with each cell's predicted box.
+        scores: Float tensor `(B, N, A)` in `[0, 1]`, each cell's score for the object's class.
+        boxes: Float tensor `(B, N, 4)`, the objects, as corners in pixels.
+        present: Boolean tensor `(B, N)`, false for padded rows.
+        centers: Float tensor `(B, A, 2)`, the cells' centres in pixels.
+        strides: Float tensor `(B, A, 1)` in pixels.
+        top_k: Positive integer.
+        alpha: Positive float, exponent of the score.
+        beta: Positive float, exponent of the overlap.
+
+    Returns:
+        Tuple `(assigned, targets)`: boolean `(B, N, A)`, at most one true a column, and float32
+        `(B, A)` in `[0, 1]`, 0 for a cell without object.
+    """
+    candidates = near_cells(boxes, present, centers, strides)
+    return task_aligned(overlaps, scores, candidates, top_k=top_k, alpha=alpha, beta=beta)
 
 
 @plugins.register("AnchorFreeCoding", kind="coding", alias="anchor_free")
@@ -40,9 +68,14 @@ class AnchorFreeCoding(GridCoding):
         bins: Integer of at least 3.
         box_weight: Non-negative float.
         distribution_weight: Non-negative float.
+        assigner: What gives the cells to the objects: the name of a plugin of kind `"assigner"`,
+            or the function, with the arguments and results of `"task_aligned"`; `top_k`, `alpha`
+            and `beta` go on to it.
+        box_loss: The loss in place of CIoU: the name of a plugin of kind `"loss"`, or the object.
+            Its `call` is given corners in pixels, `(B, A, 4)` and `(B, A, 4)`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or of another kind.
 
     Reference:
         - Feng et al. 2021, TOOD, equations 1 to 5 (assignment, targets).
@@ -60,6 +93,8 @@ class AnchorFreeCoding(GridCoding):
         bins=16,
         box_weight=7.5,
         distribution_weight=1.5,
+        assigner="task_aligned",
+        box_loss="CIoULoss",
     ):
         check_integers(1, top_k=top_k)
         check_integers(3, bins=bins)
@@ -78,6 +113,14 @@ class AnchorFreeCoding(GridCoding):
         self.bins = bins
         self.box_weight = box_weight
         self.distribution_weight = distribution_weight
+        self.assigner = plugins.get(assigner, kind="assigner")
+        self.box_loss = plugins.get(box_loss, kind="loss")
+        received = getattr(self.box_loss, "bounding_box_format", "xyxy")
+        if received != "xyxy":
+            raise ValueError(
+                "`box_loss` must have bounding_box_format='xyxy', for it is given corners. "
+                f"Received: box_loss with bounding_box_format={received!r}"
+            )
 
     def branches(self, num_classes):
         # Every score starts at 0.01, so that the many empty cells do not drown the first steps
@@ -92,10 +135,13 @@ class AnchorFreeCoding(GridCoding):
         sides, logits = self._split(outputs)
         predicted, normalizer = self._boxes(sides, centers, strides)
         classes = ops.one_hot(ops.maximum(labels, 0), logits.shape[-1], dtype="float32")
-        assigned, targets = task_aligned(
+        assigned, targets = self.assigner(
             pairwise_iou(boxes, predicted),
             self._scores(logits, labels),
-            near_cells(boxes, labels >= 0, centers, strides),
+            boxes,
+            labels >= 0,
+            centers,
+            strides,
             top_k=self.top_k,
             alpha=self.alpha,
             beta=self.beta,
@@ -106,7 +152,9 @@ class AnchorFreeCoding(GridCoding):
         class_loss = ops.sum(
             ops.binary_crossentropy(class_targets, logits, from_logits=True), axis=(1, 2)
         )
-        box_loss = self.box_weight * (1.0 - elementwise_iou(predicted, truth, variant="ciou"))
+        # Without the reduction over rows: the targets weigh them.
+        of_boxes = getattr(self.box_loss, "call", self.box_loss)
+        box_loss = self.box_weight * of_boxes(truth, predicted)
         box_loss += self.distribution_weight * self._distribution_loss(
             sides, normalizer, truth, centers, strides
         )
@@ -121,6 +169,8 @@ class AnchorFreeCoding(GridCoding):
             "bins": self.bins,
             "box_weight": self.box_weight,
             "distribution_weight": self.distribution_weight,
+            "assigner": keras.saving.serialize_keras_object(self.assigner),
+            "box_loss": keras.saving.serialize_keras_object(self.box_loss),
         }
 
     def _split(self, outputs):

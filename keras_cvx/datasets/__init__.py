@@ -17,8 +17,8 @@ from keras_cvx.datasets.write_yolo import write_yolo, write_yolo_detections
 from keras_cvx.datasets.yolo import yolo
 
 __all__ = [
-    "Annotations",
     "DIGIT_NAMES",
+    "Annotations",
     "Dataset",
     "DatasetError",
     "Record",

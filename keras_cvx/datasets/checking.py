@@ -101,6 +101,7 @@ def check(parts, *, progress=True):
             ("images that are in two parts", True),
             ("images without objects", False),
             ("classes without objects", False),
+            ("names of several classes", False),
             ("turned images whose annotations may be of either frame", False),
         )
     }
@@ -108,9 +109,11 @@ def check(parts, *, progress=True):
     total = sum(map(len, parts))
     bar = keras.utils.Progbar(total) if progress and total > _LONG else None
     seen: dict = {}
-    for number, part in enumerate(parts):
-        for message in part.skipped:
+    # What `split` makes has the faults of the whole, each part.
+    for skipped in {id(part.annotations): part.skipped for part in parts}.values():
+        for message in skipped:
             findings["records that were skipped"].add(message)
+    for number, part in enumerate(parts):
         for outcome in _scanned(part):
             _compare(outcome, number, seen, findings)
             for what, example, count in outcome.found:
@@ -118,6 +121,11 @@ def check(parts, *, progress=True):
             counts.update(outcome.counts)
             if bar is not None:
                 bar.add(1)
+    # Counted as one, and learnt as several.
+    for part_names in {part.class_names: None for part in parts}:
+        for name, times in collections.Counter(part_names).items():
+            if times > 1:
+                findings["names of several classes"].add(f"{name} of {times}")
     for name, count in counts.items():
         if not count:
             findings["classes without objects"].add(str(name))
@@ -190,7 +198,9 @@ def _check_objects(record, boxes, class_names, outcome):
         ("objects that are there twice", again),
     ):
         for row in np.flatnonzero(found):
-            example = f"{names[row]} {boxes[row].tolist()} in {outcome.place}"
+            # Of fractions, pixels have many decimals.
+            told_box = boxes[row].astype("float64").round(2).tolist()
+            example = f"{names[row]} {told_box} in {outcome.place}"
             outcome.add(what, example, int(found[row]))
 
 

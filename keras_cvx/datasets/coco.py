@@ -1,7 +1,6 @@
 """Images and objects of a file in the format of COCO."""
 
 import math
-import operator
 import os
 from array import array
 
@@ -13,6 +12,7 @@ from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import DatasetError, Faults, checked_folder, checked_path, told
 from keras_cvx.datasets.image_files import name_below
 from keras_cvx.datasets.json_records import json_records
+from keras_cvx.datasets.json_values import amount_of, flag_of, whole_id_of
 from keras_cvx.datasets.rasterizing import (
     checked_counts,
     checked_polygons,
@@ -22,6 +22,9 @@ from keras_cvx.datasets.rasterizing import (
 from keras_cvx.datasets.regions import RegionsBuilder
 from keras_cvx.ops.arguments import check_choice
 
+# As far as a box can lie that was read in another format, and written in this one.
+_FAR = 2 * LARGEST
+
 
 def coco(annotations, images, *, frame="auto", on_error="raise"):
     """The images and objects of a JSON file in the format of COCO.
@@ -29,7 +32,8 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
     Categories become labels from 0 on, in the order of their ids, which may have gaps. Objects have
     boxes, and perhaps outlines or run-lengths, from which masks are drawn when asked for, as
     pycocotools draws them. An object without a box has that of its region. One with `"ignore": 1`,
-    as other tools mark what is difficult, is `ignored`.
+    as other tools mark what is difficult, is `ignored`. An area, flag or id of an object that is
+    null is not told; where its id is a word, it has its place in the list for one, from 1 on.
 
     The file is read as a stream: its size does not matter. All records are checked at once; images
     are read when asked for.
@@ -123,6 +127,9 @@ class _Head:
                 faults.add(fault)
                 if key == "images" and isinstance(record, dict):
                     self.skipped.add(str(record.get("id")))
+        # An id that comes twice is also one that is there: its objects are read, and their faults
+        # told.
+        self.skipped -= set(map(str, self.places))
         if not self.names:
             raise DatasetError(
                 f"{str(path)!r} must have lists under the keys 'images', 'annotations' and "
@@ -191,19 +198,20 @@ def _objects(path, head, category_ids, faults):
             size = head.sizes[place]
             polygons, counts = _region(record.get("segmentation"), size)
             x, y, width, height = _box(record.get("bbox"), polygons, counts, size)
-            area = float(record.get("area", math.nan))
-            number = operator.index(record.get("id", index + 1))
-            columns["ids"].append(number)
+            area = amount_of(record, "area")
+            is_crowd, ignored = flag_of(record, "iscrowd"), flag_of(record, "ignore")
+            number = whole_id_of(record, index + 1)
         # Whatever else than such a record stands there.
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             if not (isinstance(record, dict) and str(record.get("image_id")) in head.skipped):
                 faults.add(_fault(path, index, record, head, labels, error))
             continue
         rows.append(place)
+        columns["ids"].append(number)
         columns["boxes"].extend((x, y, x + width, y + height))
         columns["labels"].append(label)
-        columns["is_crowd"].append(bool(record.get("iscrowd")))
-        columns["ignored"].append(bool(record.get("ignore")))
+        columns["is_crowd"].append(is_crowd)
+        columns["ignored"].append(ignored)
         columns["areas"].append(area)
         regions.add(polygons, counts)
     return grouped(rows, len(head.places), columns, regions)
@@ -213,9 +221,13 @@ def _box(given, polygons, counts, size):
     """Corner, width and height; of the region, where none is given."""
     if given is None or given == []:
         return _box_of_region(polygons, counts, size)
-    x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
-    # Also false for NaN.
-    if not (0 <= width < LARGEST > height >= 0 and abs(x) < LARGEST > abs(y)):
+    try:
+        x, y, width, height = given if len(given) == 4 else (math.nan,) * 4
+        # Also false for NaN.
+        right = -_FAR <= x <= x + width <= _FAR and -_FAR <= y <= y + height <= _FAR
+    except (TypeError, OverflowError):  # of what is no list, or not of numbers
+        right = False
+    if not right:
         raise ValueError(
             "`bbox` must be x, y, width and height in pixels, the last two at least 0. "
             f"Received: {told(given)}"
@@ -258,7 +270,12 @@ def _region(given, size):
                 f"`size` must be that of the image, {list(size)}. Received: {told(stated)}"
             )
         return (), checked_counts(given.get("counts"), size)
-    polygons = [array("d", polygon) for polygon in given]
+    try:
+        polygons = [array("d", polygon) for polygon in given]
+    except (TypeError, OverflowError):
+        # It says which one is wrong, and what it must be.
+        checked_polygons(given, size)
+        raise
     if not all(_is_near(polygon, size) for polygon in polygons):
         checked_polygons(given, size)
     return polygons, ()

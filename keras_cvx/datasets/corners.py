@@ -75,11 +75,20 @@ def finite_numbers(values, low, high):
         high: Number.
     """
     try:
-        numbers = [float(value) for value in values]
+        numbers = [_number(value) for value in values]
     except ValueError:
         return None
     # Of NaN, false.
     return numbers if all(low <= number <= high for number in numbers) else None
+
+
+def _number(value):
+    # Python takes 1_0 for 10, and, in strings, the digits of other scripts.
+    if isinstance(value, bytes):
+        right = b"_" not in value
+    else:
+        right = not isinstance(value, str) or ("_" not in value and value.isascii())
+    return float(value if right else "")
 
 
 def _shown(values):

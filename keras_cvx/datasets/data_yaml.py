@@ -49,8 +49,10 @@ class DataYAML:
         return [self._place(split, name) for name in self.splits[split]]
 
     def _place(self, split, name):
+        # Written on Windows, unless a file here is called so.
+        slashed = name.replace("\\", "/")
         # Roboflow writes `../train/images` in a file beside `train`; Ultralytics reads it so too.
-        for told_name in (name, name.removeprefix("../")):
+        for told_name in (name, slashed, slashed.removeprefix("../")):
             place = os.path.normpath(os.path.join(self.root, told_name))
             if os.path.isdir(place) or (place.endswith(".txt") and os.path.isfile(place)):
                 return place
@@ -124,7 +126,7 @@ def _places(path, split, value):
 
 def _root(path, told_root):
     known = told_root is None or isinstance(told_root, str)
-    root = os.path.join(path.parent, told_root or "") if known else None
+    root = os.path.join(path.parent, (told_root or "").replace("\\", "/")) if known else None
     if root is None or not os.path.isdir(root):
         raise DatasetError(
             f"{str(path)!r}, 'path': it must be a folder that is there, absolute or seen from that "

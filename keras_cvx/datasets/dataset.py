@@ -87,8 +87,8 @@ class Dataset(Sequence):
         another size, boxes outside of their image (by more than a pixel) or without area, objects
         and images that are there twice, ids of masks that are no class, and images that are in two
         parts, whatever their names: those of the same pixels. Of note, but not wrong: images and
-        classes without objects, and turned images of which nothing tells what frame their boxes
-        are in.
+        classes without objects, several classes of one name, and turned images of which nothing
+        tells what frame their boxes are in.
 
         Args:
             *others: Further parts of the data, such as the one to validate with.

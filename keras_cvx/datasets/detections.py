@@ -36,7 +36,8 @@ def detections_by_image(detections, data, bounding_box_format):
                 "`detections` must hold one row of each key for one object. Received: in image "
                 f"{index} {len(boxes)}, {len(confidence)} and {len(labels)} rows of {_KEYS}"
             )
-        kept = labels >= 0
+        # NaN is no padding: it is told below.
+        kept = ~(labels < 0)
         if "num_detections" in columns:
             kept &= np.arange(len(labels)) < columns["num_detections"][index]
         boxes, confidence, labels = boxes[kept], confidence[kept], labels[kept]

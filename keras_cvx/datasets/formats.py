@@ -1,15 +1,49 @@
-"""Which reader a path is for."""
+"""The readers as plugins, and which of them a path is for."""
 
 from pathlib import Path
 
+from keras_cvx import plugins
 from keras_cvx.datasets.coco import coco
 from keras_cvx.datasets.csv import csv
+from keras_cvx.datasets.dataset import Dataset
+from keras_cvx.datasets.faults import DatasetError
 from keras_cvx.datasets.masks import masks
 from keras_cvx.datasets.voc import voc
 from keras_cvx.datasets.yolo import yolo
 from keras_cvx.datasets.yolo_files import splits_of
 
-FORMATS = ("coco", "csv", "masks", "voc", "yolo")
+
+@plugins.register("coco", kind="reader")
+def _coco(path, images=None, on_error="raise"):
+    return coco(path, path.parent if images is None else images, on_error=on_error)
+
+
+@plugins.register("csv", kind="reader")
+def _csv(path, images=None, on_error="raise"):
+    return csv(path, path.parent if images is None else images, on_error=on_error)
+
+
+@plugins.register("masks", kind="reader")
+def _masks(path, images=None, on_error="raise"):
+    return masks(path / "images", path / "masks", on_error=on_error)
+
+
+@plugins.register("voc", kind="reader")
+def _voc(path, images=None, on_error="raise"):
+    return voc(path, on_error=on_error)
+
+
+@plugins.register("yolo", kind="reader")
+def _yolo(path, images=None, on_error="raise"):
+    if (path / "data.yaml").is_file():
+        path /= "data.yaml"
+    splits = splits_of(path)
+    if not splits:
+        raise DatasetError(
+            f"{str(path)!r} must have a split, such as `train`, that tells where its images are. "
+            "Received: none"
+        )
+    return {f"{path}, {split}": yolo(path, split=split, on_error=on_error) for split in splits}
 
 
 def read_parts(path, *, images=None, kind=None, on_error="raise"):
@@ -20,33 +54,35 @@ def read_parts(path, *, images=None, kind=None, on_error="raise"):
             `Annotations` perhaps (Pascal VOC), with `data.yaml`, or `images` and `labels` (YOLO),
             or with `images` and `masks`.
         images: Folder of the images; by default the one that the file lies in.
-        kind: One of `FORMATS`, in place of the guess.
+        kind: Name of a plugin of kind `"reader"`, in place of the guess; or the function, of a
+            `pathlib.Path`, `images` and `on_error`, which gives a `Dataset` or a dict of them.
         on_error: As the readers take it.
 
     Returns:
-        Dict of `Dataset`s by the names of their parts.
+        Dict of `Dataset`s by the names of their parts: the path, and the split of YOLO. Parts of
+        several paths have different names, though their files may be called alike.
 
     Raises:
         DatasetError: As the readers raise it.
-        ValueError: If no format is to be seen.
+        ValueError: If nothing is there, no format is to be seen, no reader has that name, what it
+            gives is no data set, or `images` is told for one that has its images where it says.
     """
     path = Path(path)
     kind = kind or _guess(path)
-    beside = path.parent if images is None else images
-    if kind == "coco":
-        return {path.name: coco(path, beside, on_error=on_error)}
-    if kind == "csv":
-        return {path.name: csv(path, beside, on_error=on_error)}
-    if kind == "masks":
-        return {path.name: masks(path / "images", path / "masks", on_error=on_error)}
-    if kind == "voc":
-        return {path.name: voc(path, on_error=on_error)}
-    if (path / "data.yaml").is_file():
-        path /= "data.yaml"
-    return {
-        f"{path.name}, {split}": yolo(path, split=split, on_error=on_error)
-        for split in splits_of(path)
-    }
+    if images is not None and kind in ("masks", "voc", "yolo"):
+        raise ValueError(
+            f"`images` must be None but for COCO and CSV: {str(path)!r} is of {kind}, whose images "
+            f"are in folders of its own. Received: {str(images)!r}"
+        )
+    reader = plugins.get(kind, kind="reader")
+    found = reader(path, images=images, on_error=on_error)
+    parts = found if isinstance(found, dict) else {str(path): found}
+    if not parts or not all(isinstance(part, Dataset) for part in parts.values()):
+        raise ValueError(
+            "A reader must give a `keras_cvx.datasets.Dataset`, or a dict of such by the names of "
+            f"their parts. Received: {found!r}, from {kind!r}"
+        )
+    return parts
 
 
 def _guess(path):
@@ -64,6 +100,6 @@ def _guess(path):
                 return kind
     raise ValueError(
         f"{str(path)!r} must be a COCO JSON file, a data.yaml, a CSV file, or a folder of Pascal "
-        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: none of "
-        "these. Tell which with `--format`."
+        "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: "
+        + ("none of these. Tell which with `--format`." if path.exists() else "nothing is there.")
     )

@@ -91,9 +91,11 @@ def masks(
         ("an image", mask_files, image_files),
     ):
         for name in sorted(set(found) - set(others)):
+            # Of many that are skipped, a search for each would take long.
+            seek = others is mask_files and on_error == "raise"
             faults.add(
                 f"{str(found[name])!r} must have {missing} of the same name without suffix. "
-                f"Received: none{_suffix_hint(name, others) if others is mask_files else ''}"
+                f"Received: none{_suffix_hint(name, others) if seek else ''}"
             )
     pairs = []
     for name in sorted(set(image_files) & set(mask_files)):

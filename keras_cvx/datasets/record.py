@@ -118,7 +118,10 @@ class Record:
         size, orientation = self._header
         if orientation == 1 or self._all.frame != "auto":
             return False
-        return self.stated_size is None or upright_shape(size, orientation) == size
+        if upright_shape(size, orientation) == size:
+            return True
+        # A mask tells by its own height and width.
+        return self.stated_size is None and self._all.objects is not None
 
     @property
     def stated_size(self):
@@ -160,7 +163,7 @@ class Record:
     @functools.cached_property
     def areas(self):
         told = self._column("areas", "float64")
-        x0, y0, x1, y1 = self.boxes.astype("float64").T
+        x0, y0, x1, y1 = self.exact_boxes.T
         return np.where(np.isnan(told), (x1 - x0) * (y1 - y0), told)
 
     def _column(self, name, dtype):

@@ -8,7 +8,6 @@ import numpy as np
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.detections import detections_by_image
 from keras_cvx.datasets.faults import listed, told
-from keras_cvx.datasets.image_files import is_image_name
 from keras_cvx.datasets.written_files import (
     check_class_names,
     check_data,
@@ -20,6 +19,8 @@ from keras_cvx.datasets.written_files import (
 )
 
 SPLITS = ("train", "val", "test")
+# Of those that are read here, the ones that Ultralytics takes for images; it passes over others.
+_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def write_yolo(parts, folder, *, outlines=False):
@@ -32,7 +33,7 @@ def write_yolo(parts, folder, *, outlines=False):
 
     The format has no crowds and no ignored objects; these are left out, as are objects without area
     in their image, and a warning says how many they were. Images keep their names and bytes; images
-    without file become PNG.
+    without file become PNG. Those of kinds that Ultralytics passes over, such as GIF, are an error.
 
     Args:
         parts: Dict of `Dataset`s by `"train"`, `"val"` and `"test"`, or some of these; a `Dataset`
@@ -138,11 +139,14 @@ def _checked_parts(parts):
 
 def _image_names(data):
     names = flat_names(data)
-    others = [repr(name) for name in names if not is_image_name(name)]
+    others = [
+        repr(name) for name in names if not name.lower().endswith(_SUFFIXES) or name.startswith(".")
+    ]
     if others:
         raise ValueError(
-            "Images must have names with a suffix such as .jpg or .png, and no dot before: others "
-            f"are no images in the format of YOLO. Received: {listed(others)}"
+            f"Images must have names with a suffix, one of {', '.join(_SUFFIXES)}, and no dot "
+            f"before: Ultralytics passes over others. Received: {listed(others)}. Save such images "
+            "as PNG."
         )
     return names
 

@@ -59,8 +59,16 @@ def is_of_keras(name, kind):
     return True
 
 
-def agreeing_part(part, kind, **settings):
-    """A loss or metric that agrees with the model's settings; by name, one made for them."""
+def agreeing_part(part, kind, *, argument=None, owner="detector", **settings):
+    """A part that agrees with the model's settings; by name, one made for them.
+
+    Args:
+        part: The object, a class, or the name of a plugin.
+        kind: `"loss"`, `"metric"` or `"layer"`.
+        argument: Name by which errors call it, the kind if None.
+        owner: What they call the model.
+        **settings: The model's, by the names that the part's constructor may have for them.
+    """
     if isinstance(part, str):
         made = plugins.lookup(part, kind)
         if not isinstance(made, type):
@@ -68,7 +76,7 @@ def agreeing_part(part, kind, **settings):
         taken = _arguments(made)
         return made(**{name: x for name, x in settings.items() if name in taken})
     made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
-    check_agreement(made, kind, **settings)
+    check_agreement(made, argument or kind, owner=owner, **settings)
     return made
 
 

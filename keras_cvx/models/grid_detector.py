@@ -9,7 +9,7 @@ from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.models._checks import check_image_shape, checked_rows, image_weights
-from keras_cvx.models._parts import agreeing_part, check_agreement, check_registered
+from keras_cvx.models._parts import agreeing_part, check_registered
 from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth
@@ -34,11 +34,12 @@ class GridDetector(DetectionModel):
         bounding_box_format: Format of ground truth and detections, as Keras names it.
         strides: List of positive integers: the backbone's feature maps that are used, by stride.
         coding: What a cell predicts: the name of a plugin of kind `"coding"`, or the object.
-        head: A layer from the list of feature maps to the predictions of a `GridDetectionHead`;
-            a `GridDetectionHead` of the default size if None. It must have the detector's coding,
-            strides and number of classes.
+        head: A layer from the list of feature maps to the predictions of a `GridDetectionHead`, or
+            the name of a plugin, which is made for the detector; a `GridDetectionHead` of the
+            default size if None. It must have the detector's coding, strides and number of classes.
         non_max_suppression: A layer from boxes and scores to detections, both in the detector's
-            format; a `NonMaxSuppression` with its defaults if None. It can be replaced later.
+            format, or the name of a plugin; a `NonMaxSuppression` with its defaults if None. It can
+            be replaced later.
         preprocessing: A layer such as `ResizeWithPad(128, 128)` that makes images of the backbone's
             size. Through it images of any size, and in lists files too, pass in `predict`,
             `inference_model` and `export`, so that the detections are in each original image,
@@ -98,9 +99,11 @@ class GridDetector(DetectionModel):
         extractor = FeatureExtractor(backbone, strides, name="feature_extractor")
         if head is None:
             head = GridDetectionHead(num_classes, strides, coding=coding, name="head")
+        head = agreeing_part(
+            head, "layer", argument="head", num_classes=num_classes, coding=coding, strides=strides
+        )
         check_registered(coding, "coding", "coding")
         check_registered(head, "head", "layer")
-        check_agreement(head, "head", num_classes=num_classes, coding=coding, strides=strides)
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         check_image_shape(inputs.shape, strides)
@@ -132,9 +135,10 @@ class GridDetector(DetectionModel):
 
     def __setattr__(self, name, value):
         if name == "non_max_suppression":
-            value = plugins.get(value, kind="layer")
+            value = agreeing_part(
+                value, "layer", argument=name, bounding_box_format=self.bounding_box_format
+            )
             check_registered(value, name, "layer")
-            check_agreement(value, name, bounding_box_format=self.bounding_box_format)
             super().__setattr__("test_function", None)
         return super().__setattr__(name, value)
 

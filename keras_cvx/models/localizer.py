@@ -46,7 +46,8 @@ class Localizer(DetectionModel):
         num_classes: Positive integer C, "no object" not counted.
         bounding_box_format: Format of ground truth and detections, as Keras names it.
         head: A layer that is called on the feature map and the images and gives a dictionary of
-            `"labels"` `(B, C + 1)`, probabilities, and `"boxes"` `(B, 4)` in the model's format;
+            `"labels"` `(B, C + 1)`, probabilities, and `"boxes"` `(B, 4)` in the model's format, or
+            the name of a plugin, which is made for the localizer with C + 1 classes;
             `LocalizationHead(C + 1, bounding_box_format=…)` if None.
         preprocessing: A layer such as `ResizeWithPad(224, 224)` that makes images of the
             backbone's size. Through it images of any size, and in lists files too, pass in
@@ -94,6 +95,9 @@ class Localizer(DetectionModel):
             head = LocalizationHead(
                 num_classes + 1, bounding_box_format=bounding_box_format, name="head"
             )
+        settings = {"bounding_box_format": bounding_box_format}
+        if isinstance(head, str):
+            head = agreeing_part(head, "layer", num_classes=num_classes + 1, **settings)
         check_registered(head, "head", "layer")
         received = getattr(head, "num_classes", num_classes + 1)
         if received != num_classes + 1:
@@ -102,9 +106,12 @@ class Localizer(DetectionModel):
                 f"localizer and one for no object. Received: head with num_classes={received}"
             )
         check_agreement(
-            head, "head", owner="localizer", bounding_box_format=bounding_box_format,
+            head,
+            "head",
+            owner="localizer",
             data_format=keras.config.image_data_format(),
-        )  # fmt: skip
+            **settings,
+        )
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         # A model may have its one output in a list or a dictionary.

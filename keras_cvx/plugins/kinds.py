@@ -35,25 +35,28 @@ def fault(target, kind):
     """
     if not callable(target) or not hasattr(target, "__qualname__"):
         return "a plugin must be a class or a function"
+    return _wrong_form(target, kind) or _unsaveable(target, kind)
+
+
+def _wrong_form(target, kind):
     expected = KERAS_KINDS.get(kind)
-    is_class = isinstance(target, type)
-    if expected is not None and not (
-        issubclass(target, expected) if is_class else kind in _FUNCTION_OR_CLASS
-    ):
+    fits = isinstance(target, type) or kind in _FUNCTION_OR_CLASS
+    if isinstance(target, type) and expected is not None:
+        fits = issubclass(target, expected)
+    if expected is not None and not fits:
         return f"a plugin of kind {kind!r} must be a subclass of `keras.{expected.__name__}`"
-    missing = [name for name in _METHODS.get(kind, ()) if not _has(target, name)]
-    if missing:
-        return f"a plugin of kind {kind!r} must have {' and '.join(f'`{x}`' for x in missing)}"
-    return _fault_in_saving(target) if is_class and kind not in NOT_IN_FILES else None
+    missing = [f"`{name}`" for name in _METHODS.get(kind, ()) if not _has(target, name)]
+    return f"a plugin of kind {kind!r} must have {' and '.join(missing)}" if missing else None
 
 
-def _fault_in_saving(cls):
-    """Why no file could keep an object of a class, or None."""
-    if not hasattr(cls, "get_config"):
+def _unsaveable(target, kind):
+    if not isinstance(target, type) or kind in NOT_IN_FILES:
+        return None
+    if not hasattr(target, "get_config"):
         return "it must have `get_config`, or no file that uses it could be loaded"
-    if forgotten := _forgotten(cls):
+    if forgotten := _forgotten(target):
         return (
-            f"`get_config` of {_owner(cls, 'get_config').__qualname__} knows nothing of the "
+            f"`get_config` of {_owner(target, 'get_config').__qualname__} knows nothing of the "
             f"arguments {forgotten} of its constructor; it must have a `get_config` of its own, or "
             "a file that uses it would be loaded without them"
         )

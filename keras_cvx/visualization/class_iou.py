@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_cvx import plugins
 from keras_cvx.visualization.style import (
     DOTS_PER_INCH,
     GRID,
@@ -20,6 +21,7 @@ _ROWS = 40  # of bars one below another; more classes have more columns
 _ROW, _BARS, _MARGIN, _GAP, _BOTTOM = 0.19, 2.6, 0.15, 0.08, 0.55  # inches
 
 
+@plugins.register("class_iou", kind="visualizer")
 def class_iou(iou, *, class_names=None):
     """A picture of the IoU of every class as bars, the highest first, and of their mean.
 

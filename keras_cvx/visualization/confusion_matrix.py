@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_cvx import plugins
 from keras_cvx.visualization.style import (
     DOTS_PER_INCH,
     GRID,
@@ -20,6 +21,7 @@ _NUMBERS_UP_TO = 30  # rows; in more they are too many to be read
 _MARGIN, _GAP, _BAR = 0.15, 0.08, 0.14  # inches
 
 
+@plugins.register("confusion_matrix", kind="visualizer")
 def confusion_matrix(counts, *, class_names=None, background=False, normalize=True):
     """A picture of what was taken for what, rows for truth and columns for predictions.
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_cvx import plugins
 from keras_cvx.ops.arguments import checked_data_format, tensor_of_rows
 from keras_cvx.ops.boxes import check_format, convert
 from keras_cvx.visualization.pixels import as_bytes
@@ -22,6 +23,7 @@ _CAPTION_PADDING = 0.15  # of the caption's font size
 _LINE_POINTS, _OUTLINE_POINTS = 1.25, 2.25
 
 
+@plugins.register("gallery", kind="visualizer")
 def gallery(
     images,
     ground_truth=None,

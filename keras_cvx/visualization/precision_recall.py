@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_cvx import plugins
 from keras_cvx.visualization.style import (
     DOTS_PER_INCH,
     GRID,
@@ -22,6 +23,7 @@ _COLOURED = len(PALETTE)
 _SIDE, _LEFT, _BOTTOM, _MARGIN, _GAP, _HANDLE = 4.2, 0.62, 0.55, 0.2, 0.25, 0.45  # inches
 
 
+@plugins.register("precision_recall", kind="visualizer")
 def precision_recall(recall, precision, *, confidence=None, class_names=None):
     """A picture of each class's precision over its recall, with its AP and their mean.
 

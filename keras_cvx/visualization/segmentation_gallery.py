@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_cvx import plugins
 from keras_cvx.ops.arguments import check_integers, checked_data_format, ignored_ids
 from keras_cvx.ops.masks import NO_CLASS
 from keras_cvx.visualization.class_colours import class_colours
@@ -27,6 +28,7 @@ _TITLE_POINTS = 9
 _LARGEST_LABEL = 999  # colours are chosen up to there
 
 
+@plugins.register("segmentation_gallery", kind="visualizer")
 def segmentation_gallery(
     images,
     ground_truth=None,

@@ -15,6 +15,7 @@ import pytest
 from keras import layers, ops
 
 import keras_cvx
+from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor, InputNormalization, get
 from keras_cvx.backbones.applications import _applications, _mode
 from tests.backbones.conftest import APPLICATIONS, run
@@ -310,3 +311,43 @@ def test_objects_that_are_no_backbones():
     ):
         get(classifier)
     assert get(classifier, include_top=True) is classifier
+
+
+@pytest.fixture
+def tiny(clean_registry):
+    """A plugin whose backbone is made of what `get` hands on; its options."""
+    received = {}
+
+    @plugins.register("TinyNet", kind="backbone", package="acme")
+    def tiny_net(weights, input_shape, include_top, **kwargs):
+        received.update(weights=weights, include_top=include_top, **kwargs)
+        inputs = keras.Input(input_shape)
+        if received.get("nothing"):
+            return None
+        x = keras.layers.Conv2D(4, 3, strides=2)(inputs)
+        return keras.Model(inputs, keras.layers.Flatten()(x) if received.get("flat") else x)
+
+    return received
+
+
+def test_a_backbone_of_another_package(tiny):
+    model = get("acme>TinyNet", weights=None, input_shape=(9, 9, 3), depth=3)
+    assert model.output.shape == (None, 4, 4, 4)
+    assert tiny == {"weights": None, "include_top": False, "depth": 3}
+    flat = get("acme>TinyNet", input_shape=(9, 9, 3), include_top=True, flat=True)
+    assert flat.output.shape == (None, 64)
+
+
+def test_a_plugin_that_makes_no_backbone(tiny):
+    for option in ("flat", "nothing"):
+        with pytest.raises(ValueError, match="'acme>TinyNet' makes no backbone: `identifier` must"):
+            get("acme>TinyNet", input_shape=(9, 9, 3), **{option: True})
+
+
+def test_unknown_plugins(tiny):
+    with pytest.raises(ValueError, match="Did you mean 'acme>TinyNet'"):
+        get("TinyNets")
+    with pytest.raises(ValueError, match=r"of kind 'backbone' named 'acme>Tiny'\. Did you mean"):
+        get("acme>Tiny")
+    with pytest.raises(ValueError, match="must be a plugin of kind 'backbone'"):
+        get("keras_cvx>yolov1")

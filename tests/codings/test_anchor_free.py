@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_cvx.codings import AnchorFreeCoding
-from keras_cvx.losses import GridDetectionLoss
+from keras_cvx.losses import GIoULoss, GridDetectionLoss
 from keras_cvx.ops import attach_cells, cell_centers, elementwise_iou
 
 # Two levels on an image 48 pixels wide and 32 high.
@@ -340,6 +340,11 @@ def test_compiled_is_eager(compiled):
         ({"alpha": 0}, "`alpha` must be positive. Received: alpha=0"),
         ({"beta": -1.0}, "`beta` must be positive. Received: beta=-1.0"),
         ({"beta": float("nan")}, "`beta` must be positive"),
+        ({"assigner": "task_alined"}, "Did you mean 'task_aligned'"),
+        ({"assigner": "yolov1"}, "'yolov1' must be a plugin of kind 'assigner'"),
+        ({"assigner": None}, "of kind 'assigner' is required.*Received: None"),
+        ({"box_loss": "CIoULos"}, "Did you mean 'CIoULoss'"),
+        ({"box_loss": GIoULoss("xywh")}, "`box_loss` must have bounding_box_format='xyxy'"),
         ({"box_weight": -0.5}, "`box_weight` must be at least 0. Received: box_weight=-0.5"),
     ],
 )

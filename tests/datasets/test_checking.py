@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,7 +63,12 @@ def test_nothing_is_wrong(data):
 
 def test_boxes(data):
     report = data(
-        [([-3, 1, 5, 5], 0), ([1, 1, 12, 5], 0), ([1, -2.5, 5, 9.5], 1), ([-0.5, 0, 10.5, 8.5], 1)],
+        [
+            ([-3, 1, 5.1, 5], 0),
+            ([1, 1, 12, 5], 0),
+            ([1, -2.5, 5, 9.5], 1),
+            ([-0.5, 0, 10.5, 8.5], 1),
+        ],
         [([1, 1, 1, 5], 0), ([4, 4, 2, 6], 1)],
         [CAT, CAT, DOG, CAT, ([1, 1, 5, 5], 1)],
         [],
@@ -74,7 +81,7 @@ def test_boxes(data):
         "images without objects": 1,
     }
     [outside, *_] = report.findings
-    assert outside.examples[0].startswith("cat [-3.0, 1.0, 5.0, 5.0] in ")
+    assert outside.examples[0].startswith("cat [-3.0, 1.0, 5.1, 5.0] in ")
     assert outside.examples[0].endswith("0.png")
     assert "note: 1 images without objects: " in str(report)
     assert "error: 3 boxes outside of their image: " in str(report)
@@ -116,12 +123,28 @@ def test_what_was_skipped_is_told(data):
     assert report.findings[0].examples == ["a: no box", "b: no label"]
 
 
+def test_what_was_skipped_is_told_once_for_all_parts_of_it(data):
+    whole = Dataset(data(*[[CAT, DOG]] * 4).annotations, skipped=["a: no box", "b: no label"])
+    train, valid = whole.split(0.5)
+    assert found(train.check(valid))["records that were skipped"] == 2
+    other = Dataset(data([CAT], [DOG], start=4).annotations, skipped=["c: no box"])
+    assert found(train.check(valid, other))["records that were skipped"] == 3
+
+
 def test_examples_are_the_first_five(data):
     report = data(*[[([0, 0, 50, 5], 0), DOG]] * 7).check()
     [finding] = report.findings
     assert finding.count == 7
     assert [example[-5:] for example in finding.examples] == [f"{i}.png" for i in range(5)]
     assert str(finding).endswith("4.png, ...")
+
+
+def test_classes_of_one_name(data):
+    some = data([CAT], [DOG]).annotations
+    report = Dataset(dataclasses.replace(some, class_names=("cat", "cat"))).check()
+    assert report.ok
+    assert found(report) == {"names of several classes": 1}
+    assert report.findings[0].examples == ["cat of 2"]
 
 
 def test_frames_that_nothing_tells(data, tmp_path):
@@ -154,6 +177,21 @@ def test_masks(tmp_path):
     bare = masks(tmp_path / "images", tmp_path / "masks").check()
     assert bare.ok
     assert bare.label_counts == {0: 4 * pixels - 60, 1: 20, 7: 20, 255: 20}
+
+
+def test_masks_tell_their_frame_by_their_size(tmp_path):
+    exif = Image.Exif()
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for place, orientation in enumerate((6, 6, 3)):
+        exif[0x0112] = orientation
+        stored = np.full((*SIZE, 3), place, "uint8")
+        Image.fromarray(stored).save(tmp_path / f"images/{place}.png", exif=exif)
+        shape = SIZE[::-1] if place == 0 else SIZE
+        Image.fromarray(np.zeros(shape, "uint8")).save(tmp_path / f"masks/{place}.png")
+    report = masks(tmp_path / "images", tmp_path / "masks").check()
+    assert found(report) == {"turned images whose annotations may be of either frame": 1}
+    assert report.findings[0].examples == [str(tmp_path / "images" / "2.png")]
 
 
 def test_a_bar_is_shown_on_long_scans(data, capsys, monkeypatch):

@@ -238,7 +238,10 @@ SQUARE = rectangle(1, 1, 3, 3)
         ({"segmentation": [SQUARE[0], [1, 1, 3, 3]]}, r"`polygons\[1\]`.*least 6"),
         ({"segmentation": [[1, 1, 99, 1, 3, 3]]}, r"point \[99.0, 1.0\]"),
         ({"segmentation": [[1, 1, 3, -9, 3, 3]]}, r"point \[3.0, -9.0\]"),
-        ({"segmentation": [[1, 1, "3", 9, 3, 3]]}, r"must be real number, not str"),
+        (
+            {"segmentation": [[1, 1, "3", 9, 3, 3]]},
+            r"`polygons\[0\]` must be a list of numbers.*Received: \[1, 1, '3'",
+        ),
         ({"segmentation": 5}, r"`segmentation` must be a list of polygons.*Received: 5"),
         ({"segmentation": "abc"}, r"`segmentation` must be a list of polygons.*Received: 'abc'"),
         ({"segmentation": {"counts": [3, 2]}}, r"add up to 8 x 10.*a sum of 5"),
@@ -257,7 +260,16 @@ SQUARE = rectangle(1, 1, 3, 3)
         ({"bbox": [1, 2, float("inf"), 4]}, r"`bbox` must be x, y, .*Received: \[1, 2, inf, 4\]"),
         ({"segmentation": [[1, 1, float("nan"), 1, 3, 3]]}, r"point \[nan, 1.0\]"),
         ({"bbox": [1, 1e300, 3, 4]}, r"`bbox` must be x, y, .*Received: \[1, 1e\+300, 3, 4\]"),
-        ({"bbox": [1, 2, "a", 4]}, r"not supported between"),
+        ({"bbox": [1, 2, "a", 4]}, r"`bbox` must be x, y, .*Received: \[1, 2, 'a', 4\]"),
+        ({"bbox": [1.5, 2, 10**400, 4]}, r"`bbox` must be x, y, .*Received: \[1.5, 2, 1000"),
+        ({"bbox": 5}, r"`bbox` must be x, y, .*Received: 5"),
+        ({"bbox": ["1", "2", "3", "4"]}, r"`bbox` must be x, y, .*Received: \['1', "),
+        ({"segmentation": [1, 1, 3, 1, 3, 3]}, r"`polygons\[0\]` must be a list of num.*: 1$"),
+        ({"segmentation": [[[1, 1], [3, 1], [3, 3]]]}, r"`polygons\[0\]` must be a list of num"),
+        ({"area": "1_0"}, r"`area` must be a finite number of at least 0. Received: '1_0'"),
+        ({"area": -4}, r"`area` must be a finite number of at least 0. Received: -4"),
+        ({"iscrowd": "0"}, r"`iscrowd` must be 0 or 1. Received: '0'"),
+        ({"ignore": []}, r"`ignore` must be 0 or 1. Received: \[\]"),
         ({"category_id": 1}, r"a category of the file. Received: category_id=1"),
         ({"image_id": 8}, r"the id of an image. Received: image_id=8"),
         ({"image_id": [7]}, r"it must have image_id, category_id. Received: "),
@@ -278,6 +290,20 @@ def test_wrong_annotations_are_named_or_skipped(written, wrong, message):
     assert data[0].boxes.tolist() == [[1, 1, 3, 3], [4, 4, 7, 6]]
     assert data[0].labels.tolist() == [1, 0]
     assert data[0].masks.sum((1, 2)).tolist() == [4, 6]
+
+
+def test_objects_whose_ids_are_words_are_kept(written):
+    regions = [annotation(SQUARE, number=x) for x in ("0f-3a", 7.0, None, 9)]
+    assert coco(*written(regions)).annotations.objects.ids.tolist() == [1, 7, 3, 9]
+
+
+def test_a_second_image_of_an_id_hides_no_fault_of_the_first(written):
+    image = {"id": 7, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}
+    path, folder = written([annotation(SQUARE, bbox=[1, 2, 3])], images=[image, image])
+    with pytest.warns(
+        UserWarning, match=r"skipped are 2: .*comes twice.*annotations, id 1: `bbox`"
+    ):
+        coco(path, folder, on_error="skip")
 
 
 @pytest.mark.parametrize("key", ["image_id", "category_id"])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_cvx import datasets, plugins
 from keras_cvx.datasets import DatasetError
-from keras_cvx.datasets.formats import FORMATS, read_parts
+from keras_cvx.datasets.formats import read_parts
 
 pytestmark = pytest.mark.host
 
@@ -73,7 +74,9 @@ def test_a_guess(folder, make):
 
 def test_a_folder_with_a_data_yaml(folder):
     data_yaml(folder)
-    assert list(read_parts(folder)) == ["data.yaml, train", "data.yaml, val"]
+    assert list(read_parts(folder)) == [
+        f"{folder / 'data.yaml'}, {split}" for split in ("train", "val")
+    ]
 
 
 def test_masks(folder):
@@ -93,12 +96,51 @@ def test_images_of_another_folder(folder):
         read_parts(path, kind="coco")
 
 
-@pytest.mark.parametrize("name", ["", "nothing", "nothing.json"])
-def test_what_is_no_data_set(folder, name):
+@pytest.mark.parametrize(
+    ("name", "found"), [("", "none of these"), ("no", "nothing is"), ("no.json", "nothing is")]
+)
+def test_what_is_no_data_set(folder, name, found):
     (folder / "images" / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"must be a COCO JSON file, .*Received: none of these"):
+    with pytest.raises(ValueError, match=rf"must be a COCO JSON file, .*Received: {found}"):
         read_parts(folder / name)
 
 
-def test_every_format_is_guessed():
-    assert set(FORMATS) == {"coco", "csv", "masks", "voc", "yolo"}
+def test_the_packages_own_readers():
+    own = [plugin.name for plugin in plugins.registered("reader")]
+    assert own == [f"keras_cvx>{name}" for name in ("coco", "csv", "masks", "voc", "yolo")]
+
+
+def test_a_reader_of_ones_own(folder):
+    def named_files(path, images, on_error):
+        assert (path, images, on_error) == (folder, None, "skip")
+        return datasets.coco(coco(folder), folder / "images")
+
+    [(name, part)] = read_parts(folder, kind=named_files, on_error="skip").items()
+    assert name == str(folder)
+    assert list(part.class_names) == ["cat"]
+    parts = {"train": part, "valid": part}
+    assert read_parts(folder, kind=lambda *_, **__: parts) == parts
+
+
+@pytest.mark.parametrize("given", [None, [], {}, {"train": 3}])
+def test_a_reader_that_gives_no_data_set(folder, given):
+    with pytest.raises(ValueError, match=r"A reader must give .*Received: .*from .*<lambda>"):
+        read_parts(folder, kind=lambda *_, **__: given)
+
+
+def test_an_unknown_reader(folder):
+    with pytest.raises(ValueError, match=r"of kind 'reader' named 'coca'\. Did you mean 'coco'"):
+        read_parts(folder, kind="coca")
+    with pytest.raises(ValueError, match="'yolov1' must be a plugin of kind 'reader'"):
+        read_parts(folder, kind="yolov1")
+
+
+def test_a_data_yaml_without_splits(folder):
+    (folder / "data.yaml").write_text("names: [cat]\n")
+    with pytest.raises(DatasetError, match=r"data\.yaml' must have a split, .*Received: none$"):
+        read_parts(folder)
+
+
+def test_images_are_no_argument_of_other_formats(folder):
+    with pytest.raises(ValueError, match=r"`images` must be None but for COCO and CSV.* is of voc"):
+        read_parts(voc(folder), images=folder)

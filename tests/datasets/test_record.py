@@ -206,3 +206,8 @@ def test_a_data_set_of_masks_has_no_boxes():
     assert record.labels.tolist() == record.areas.tolist() == []
     with pytest.raises(ValueError, match=r"`targets` must be 'segmentation_masks': 'm' has no box"):
         record.sample("bounding_boxes")
+
+
+def test_areas_of_boxes_are_not_rounded():
+    record = arrays([[5000.1, 7000.1, 5001.1, 7001.1]], [0])
+    np.testing.assert_allclose(record.areas, [1.0], rtol=1e-9)

@@ -22,8 +22,6 @@ from keras_cvx.datasets.annotations import Annotations, Paths, grouped
 from keras_cvx.datasets.orientation import ORIENTATIONS
 from keras_cvx.datasets.regions import RegionsBuilder
 
-pytestmark = pytest.mark.host
-
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 CLASSES = ("car", "bottle", "brush")
 
@@ -172,6 +170,17 @@ def test_ids_that_are_none_are_numbered(street, tmp_path):
         assert [one["image_id"] for one in content["annotations"]] == [2]
         assert [one["id"] for one in content["annotations"]] == [1]
         assert content["annotations"][0]["category_id"] == 3
+
+
+def test_boxes_as_far_as_other_formats_have_them_are_read(tmp_path):
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    far = 2.0**31
+    columns = {"boxes": [[-1 - far, 0, far, 10], [far, 3, far, 5]], "labels": [0, 1]}
+    objects = grouped([0, 0], 1, columns)
+    data = Dataset(Annotations("s", Paths(tmp_path, ["a.png"]), CLASSES, objects))
+    write_coco(data, tmp_path / "a.json")
+    [record] = coco(tmp_path / "a.json", tmp_path)
+    assert record.exact_boxes.tolist() == columns["boxes"]
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(street, tmp_path):

@@ -94,6 +94,9 @@ def test_what_is_written_is_read(random_data, drawn):
         assert told_count(caught) == left_out
         if not len(data):
             return
+        for record in data:
+            rows = rows_as_ultralytics_reads(folder, record.path.name)
+            assert [row[0] for row in rows] == [label for label, _ in expected[record.path.name]]
         read = yolo(folder)
         assert read.class_names == data.class_names
         assert {record.path.name for record in read} == set(expected)
@@ -107,6 +110,25 @@ def test_what_is_written_is_read(random_data, drawn):
             if outlines:
                 for [outline], (_, points) in zip(record.outlines, objects, strict=True):
                     np.testing.assert_allclose(outline, points, rtol=0, atol=1e-9)
+
+
+def rows_as_ultralytics_reads(folder, name, split="train"):
+    """The rows of an image's label file, by the rules of Ultralytics' `verify_image_label`."""
+    settings = yaml.safe_load((folder / "data.yaml").read_text("utf-8"))
+    image = str(folder / settings[split] / name)
+    assert image.rsplit(".", 1)[1].lower() in {"bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"}
+    # `img2label_paths`: the last folder of that name, the last suffix.
+    label_path = "/labels/".join(image.rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
+    rows = [line.split() for line in Path(label_path).read_text("utf-8").strip().splitlines()]
+    # A row of more than six columns makes outlines of all rows in the file.
+    outlines = any(len(row) > 6 for row in rows)
+    assert all(len(row) % 2 == 1 and len(row) >= 7 if outlines else len(row) == 5 for row in rows)
+    numbers = [(int(row[0]), np.array(row[1:], "float32")) for row in rows]
+    for label, values in numbers:
+        assert 0 <= label < len(settings["names"])
+        assert values.min() >= 0
+        assert values.max() <= 1
+    return numbers
 
 
 def told_objects(record, outlines):
@@ -186,7 +208,7 @@ def test_equal_names_are_an_error(tmp_path, names):
     write_yolo({"train": data[:1], "val": data[1:]}, tmp_path / "new")
 
 
-@pytest.mark.parametrize("name", ["photo", "a.avif", ".a.png"])
+@pytest.mark.parametrize("name", ["photo", "a.avif", ".a.png", "a.gif", "a.PPM"])
 def test_names_that_are_of_no_image_are_an_error(tmp_path, name):
     Image.new("RGB", (20, 10)).save(tmp_path / name, format="PNG")
     objects = grouped([], 1, {"boxes": [], "labels": []})

@@ -207,6 +207,9 @@ def test_where_splits_are(tmp_path):
     assert read("path: data\ntrain: x\nval: ../valid/images", "val") == roboflow
     deep = f"{tmp_path}/other/images/train/deep/train.png"
     assert read("path: data\ntrain: [images/train, ../other/images/train]") == [*both, (deep, [0])]
+    # Written on Windows.
+    assert read("path: data\ntrain: images\\train") == both
+    assert read("path: .\\data\nval: ..\\valid\\images", "val") == roboflow
     assert read("path: data\ntrain: list.txt") == [
         both[1], both[0], ("train/images/c.jpg", []), ("valid/images/c.jpg", [1]),
     ]  # fmt: skip

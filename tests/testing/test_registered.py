@@ -11,6 +11,7 @@ from keras_cvx import plugins
 from keras_cvx.backbones import FeatureExtractor, InputNormalization, TokensToMap
 from keras_cvx.backbones.window_layers import CellwiseHead, DenseConvolution, WholeWindows
 from keras_cvx.codings import AnchorFreeCoding, YOLOv1Coding
+from keras_cvx.codings.anchor_free import assign_task_aligned
 from keras_cvx.geometry import resize, resize_with_pad
 from keras_cvx.interop import PredictionDecoder
 from keras_cvx.layers import (
@@ -218,6 +219,8 @@ CASES = {
             "bins": 5,
             "box_weight": 2.5,
             "distribution_weight": 0.25,
+            "assigner": assign_task_aligned,
+            "box_loss": GIoULoss(),
         },
         "inputs": inputs_of(AnchorFreeCoding(bins=5)),
         "invalid": {
@@ -227,6 +230,8 @@ CASES = {
             "bins": [2, "16"],
             "box_weight": [-0.5],
             "distribution_weight": [-0.5, float("nan")],
+            "assigner": ["yolov1", 3],
+            "box_loss": [GIoULoss("xywh")],
         },
     },
     "YOLOv1Coding": {
