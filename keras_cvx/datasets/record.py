@@ -15,6 +15,7 @@ from keras_cvx.datasets.orientation import (
 )
 from keras_cvx.datasets.rasterizing import counts_of_mask, filled, paint
 from keras_cvx.ops.arguments import check_choice
+from keras_cvx.ops.jpeg_files import plain_size_of_file
 from keras_cvx.ops.pictures import orientation_of, picture, upright_size
 
 TARGETS = ("bounding_boxes", "segmentation_masks")
@@ -98,8 +99,19 @@ class Record:
         """Height and width of the upright image, and EXIF's orientation."""
         if self.path is None:
             return self._image.shape[:2], 1
+        if self.plain_size is not None:
+            return self.plain_size, 1
         with self._reading(), opened_file(self.path) as opened:
             return upright_size(opened), orientation_of(opened)
+
+    @functools.cached_property
+    def plain_size(self):
+        """Height and width of an image that is in a plain JPEG file; None for all others."""
+        try:
+            return None if self.path is None else plain_size_of_file(self.path)
+        # Pillow is asked, which says what is wrong with it.
+        except (OSError, ValueError):
+            return None
 
     @functools.cached_property
     def _turn(self):
