@@ -1,6 +1,7 @@
 """Batches of a data set as a `keras.utils.PyDataset`."""
 
 import concurrent.futures
+import contextlib
 import threading
 
 import keras
@@ -79,7 +80,14 @@ _KEPT: list = []
 
 
 def _keep(batches):
+    """Prepares the process of a worker."""
     _KEPT[:] = [batches]
+    with contextlib.suppress(ImportError):
+        import cv2
+
+        # The others have the cores, and threads of its own that wait for so little cost half as
+        # much again as the work.
+        cv2.setNumThreads(1)
 
 
 def _batch(epoch, index):

@@ -123,3 +123,21 @@ def test_there_is_no_batch_beyond_the_last(photographs, workers):
     assert len(pipeline) == 2
     with pytest.raises(IndexError, match=r"There are 2 batches. Received: index=2"):
         pipeline[2]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.parametrize("processes", [False, True])
+def test_only_processes_have_opencv_in_one_thread(processes):
+    """Of the user's own process its settings are left alone."""
+    cv2 = pytest.importorskip("cv2")
+
+    def threads(sample):
+        return {**sample, "images": np.full((1, 1, 3), cv2.getNumThreads(), "uint8")}
+
+    before = cv2.getNumThreads()
+    options = {"workers": 2, "use_multiprocessing": processes, "preprocess": threads}
+    pipeline = brightnesses(2).to_pydataset(1, **options)
+    found = [int(images.max()) for images, _ in pipeline]
+    assert found == [1 if processes else before] * 2
+    assert cv2.getNumThreads() == before
