@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.benchmarks.measuring import in_fresh_process, print_table
 
-COUNT, BATCH, EPOCHS, TARGET, ROUNDS = 256, 16, 4, 416, 5
+COUNT, BATCH, EPOCHS, TARGET, ROUNDS = 1024, 16, 2, 416, 3
 HEIGHT, WIDTH, PROCESSES = 480, 640, 2
 # Sides beside their peer, the first.
 GROUPS = (
