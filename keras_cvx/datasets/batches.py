@@ -112,7 +112,7 @@ class Batches:
             raise IndexError(f"There are {len(self)} batches. Received: index={index}")
         start = index * self.batch_size
         rows = self.order(epoch)[start : start + self.batch_size]
-        return self._stacked([self._sample(row) for row in rows.tolist()])
+        return self._stacked(map(self._sample, rows.tolist()), len(rows))
 
     def finished(self, batch):
         """Images and targets of a batch that `prepared` gave, augmented."""
@@ -179,18 +179,24 @@ class Batches:
                 )
         return {name: sample[name] for name in keys}
 
-    def _stacked(self, samples):
-        images = [sample["images"] for sample in samples]
-        sizes = {image.shape[:2] for image in images}
+    def _stacked(self, samples, count):
+        """A batch of so many samples, each of which is forgotten before the next one is made."""
+        stacks: dict = {}
+        objects, sizes = [], set()
+        for place, sample in enumerate(samples):
+            sizes.add(sample["images"].shape[:2])
+            # All of them, for the error.
+            if len(sizes) == 1:
+                for name in {"images", MASKS} & set(sample):
+                    stacks[name] = _with_row(stacks.get(name), place, sample[name], count)
+                objects.append(sample.get(BOXES))
         if len(sizes) > 1:
             raise ValueError(several_sizes(sorted(sizes)))
-        batch = {"images": np.stack(images)}
         if BOXES in self.targets:
-            objects = [sample[BOXES] for sample in samples]
-            batch[BOXES] = padded(objects, self.max_boxes, may_cut=self.may_cut)
+            stacks[BOXES] = padded(objects, self.max_boxes, may_cut=self.may_cut)
         if MASKS in self.targets:
-            batch[MASKS] = _flat(np.stack([sample[MASKS] for sample in samples]), self.mask_dtype)
-        return batch
+            stacks[MASKS] = _flat(stacks[MASKS], self.mask_dtype)
+        return stacks
 
     def _checked_most(self, max_boxes):
         if max_boxes == "batch":
@@ -265,6 +271,24 @@ def several_sizes(sizes):
         "them of one size, for instance with `preprocess=keras_cvx.layers.ResizeWithPad(height, "
         "width, bounding_box_format='xyxy')`."
     )
+
+
+def _with_row(stack, place, row, count):
+    """A stack of `count` rows, None before the first, with this one in its place.
+
+    As `np.stack`, but no more than one row is in memory besides.
+    """
+    if stack is None:
+        stack = np.empty((count, *row.shape), row.dtype)
+    if row.shape != stack.shape[1:]:
+        raise ValueError(
+            "Images and masks of a batch must be of one shape. Received: shapes "
+            f"{stack.shape[1:]} and {row.shape}"
+        )
+    if row.dtype != stack.dtype:
+        stack = stack.astype(np.result_type(stack, row))
+    stack[place] = row
+    return stack
 
 
 def _as_numpy(x):

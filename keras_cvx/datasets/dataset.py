@@ -162,12 +162,16 @@ class Dataset(Sequence):
     ):
         """Batches of images and targets for `fit`, as a `keras.utils.PyDataset` of NumPy arrays.
 
-        The next epoch begins when Keras calls `on_epoch_end`.
+        The next epoch begins when Keras calls `on_epoch_end` after the last batch: one that is left
+        before, as where Keras looks at a batch to build a loss, begins anew. Workers also serve a
+        loop over the batches.
 
         Workers that are processes are forked where the system forks, and must then touch none of
         the frameworks, or they may hang: `ResizeWithPad` and its kind stay in NumPy, while Keras'
         own layers compute with the backend; use these with threads, or `to_tf_data`. What random
-        layers draw depends on the workers.
+        layers draw depends on the workers. Threads hand batches over at no cost, processes copy
+        them; with threads, call `cv2.setNumThreads(1)` where OpenCV is installed, which otherwise
+        starts threads of its own for each image.
 
         Args:
             batch_size: Positive integer.

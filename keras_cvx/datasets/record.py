@@ -1,11 +1,11 @@
 """One image and its annotations."""
 
 import contextlib
-import functools
 
 import numpy as np
 
 from keras_cvx.datasets.faults import DatasetError
+from keras_cvx.datasets.kept import kept
 from keras_cvx.datasets.mask_files import opened_file
 from keras_cvx.datasets.orientation import (
     upright_boxes,
@@ -15,6 +15,7 @@ from keras_cvx.datasets.orientation import (
 )
 from keras_cvx.datasets.rasterizing import counts_of_mask, filled, paint
 from keras_cvx.ops.arguments import check_choice
+from keras_cvx.ops.jpeg_files import plain_size_of_file
 from keras_cvx.ops.pictures import orientation_of, picture, upright_size
 
 TARGETS = ("bounding_boxes", "segmentation_masks")
@@ -71,11 +72,11 @@ class Record:
     def path(self):
         return None if isinstance(self._image, np.ndarray) else self._image
 
-    @functools.cached_property
+    @kept
     def _image(self):
         return self._all.images[self.index]
 
-    @functools.cached_property
+    @kept
     def image(self):
         if self.path is None:
             return self._image
@@ -93,15 +94,26 @@ class Record:
     def size(self):
         return self._header[0]
 
-    @functools.cached_property
+    @kept
     def _header(self):
         """Height and width of the upright image, and EXIF's orientation."""
         if self.path is None:
             return self._image.shape[:2], 1
+        if self.plain_size is not None:
+            return self.plain_size, 1
         with self._reading(), opened_file(self.path) as opened:
             return upright_size(opened), orientation_of(opened)
 
-    @functools.cached_property
+    @kept
+    def plain_size(self):
+        """Height and width of an image that is in a plain JPEG file; None for all others."""
+        try:
+            return None if self.path is None else plain_size_of_file(self.path)
+        # Pillow is asked, which says what is wrong with it.
+        except (OSError, ValueError):
+            return None
+
+    @kept
     def _turn(self):
         """The orientation that the annotations' frame has, 1 for that of the upright image."""
         size, orientation = self._header
@@ -131,11 +143,11 @@ class Record:
             return None
         return tuple(sizes[self.index].tolist())
 
-    @functools.cached_property
+    @kept
     def boxes(self):
         return self.exact_boxes.astype("float32")
 
-    @functools.cached_property
+    @kept
     def exact_boxes(self):
         objects = self._all.objects
         if objects is None:
@@ -160,7 +172,7 @@ class Record:
     def ignored(self):
         return self._column("ignored", "bool")
 
-    @functools.cached_property
+    @kept
     def areas(self):
         told = self._column("areas", "float64")
         x0, y0, x1, y1 = self.exact_boxes.T
@@ -170,7 +182,7 @@ class Record:
         objects = self._all.objects
         return np.zeros(0, dtype) if objects is None else getattr(objects, name)[self._rows]
 
-    @functools.cached_property
+    @kept
     def outlines(self):
         return [
             [self._upright_outline(outline) for outline in self._all.objects.regions.polygons(row)]
@@ -181,7 +193,7 @@ class Record:
         points = upright_points(outline, self._frame, self._turn)
         return points * self.size[::-1] if self._all.objects.relative else points
 
-    @functools.cached_property
+    @kept
     def run_lengths(self):
         given = [self._all.objects.regions.run_lengths(row) for row in self._row_numbers]
         size, turn = upright_shape(self.size, self._turn), self._turn
@@ -192,7 +204,7 @@ class Record:
             for counts in given
         ]
 
-    @functools.cached_property
+    @kept
     def masks(self):
         size = upright_shape(self.size, self._turn)
         masks = np.zeros((self._rows.stop - self._rows.start, *size), bool)
@@ -201,7 +213,7 @@ class Record:
         turned = upright_pixels(np.moveaxis(masks, 0, -1), self._turn)
         return np.ascontiguousarray(np.moveaxis(turned, -1, 0))
 
-    @functools.cached_property
+    @kept
     def mask(self):
         files = self._all.masks
         if files is None:

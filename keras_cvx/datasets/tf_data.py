@@ -85,6 +85,8 @@ def _path_in_graph(record):
     """The path of an image that TensorFlow decodes as Pillow does; empty for all others."""
     if record.path is None:
         return b""
+    if record.plain_size is not None:
+        return os.fsencode(record.path)
     try:
         with opened_file(record.path) as opened:
             plain = (

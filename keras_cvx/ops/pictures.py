@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 
+from keras_cvx.ops.jpeg_files import plain_pixels
+
 _ORIENTATION, _TURNED = 0x0112, range(5, 9)  # EXIF's tag, and its values that swap the sides
 
 
@@ -44,7 +46,7 @@ def picture(image, name="images", data_format="channels_last"):
     try:
         if isinstance(image, Image.Image):
             pixels = _pixels(ImageOps.exif_transpose(image))
-        else:
+        elif (pixels := plain_pixels(image)) is None:
             with Image.open(image) as opened:
                 # Not copied where it is upright, which would take as long as decoding it.
                 ImageOps.exif_transpose(opened, in_place=True)

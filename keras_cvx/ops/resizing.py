@@ -72,7 +72,7 @@ def resize(images, size, *, interpolation="bilinear", antialias=False):
         resized = _nearest(xp, images, size)
     else:
         resized = _interpolated(xp, images, size, interpolation, antialias)
-    return saturate(resized, images.dtype)
+    return saturate(resized, images.dtype, within=interpolation in ("nearest", "bilinear"))
 
 
 def check_interpolation(interpolation, known=INTERPOLATIONS):
@@ -89,12 +89,13 @@ def check_interpolation(interpolation, known=INTERPOLATIONS):
     return interpolation
 
 
-def saturate(images, dtype):
+def saturate(images, dtype, *, within=False):
     """Images in a dtype: rounded and cut to its range if it is one of integers.
 
     Args:
         images: Array or tensor of numbers.
         dtype: The dtype, of the array's own library or by name.
+        within: Whether they lie in the range of the dtype, but for the rounding of float32.
 
     Returns:
         Array or tensor of that dtype; as booleans, what is above one half.
@@ -108,8 +109,10 @@ def saturate(images, dtype):
     xp, name = _arrays.namespace(images), dtype_name(dtype)
     if name == "bool":
         return images > 0.5
-    if "int" in name:
-        limits = np.iinfo(name)
+    limits = np.iinfo(name) if "int" in name else None
+    if within and limits and limits.bits <= 16:
+        images = xp.round(images)
+    elif limits:
         # The largest float32 below 2 ** 31 and so on, so that the cast cannot wrap around.
         high = np.float32(limits.max)
         high = high if int(high) <= limits.max else np.nextafter(high, np.float32(0))

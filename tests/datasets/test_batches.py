@@ -167,6 +167,31 @@ def test_a_damaged_image_is_named(photographs, tmp_path, engine):
         epochs(data, engine)
 
 
+def arrays(count):
+    """A data set of images in memory, each as bright as its place."""
+    images = [np.full((4, 6, 3), place, "uint8") for place in range(count)]
+    return Dataset(Annotations("arrays", images, (), masks=[np.zeros((4, 6), "uint8")] * count))
+
+
+def test_dtypes_are_those_of_all_images():
+    def third_is_half(sample):
+        third = sample["images"].max() == 2
+        return {**sample, "images": sample["images"] / np.float32(2)} if third else sample
+
+    [[(images, _)]] = epochs(arrays(4), "to_pydataset", batch_size=4, preprocess=third_is_half)
+    assert images.dtype == "float32"
+    assert images[:, 0, 0, 0].tolist() == [0, 1, 1, 3]
+
+
+def test_images_of_several_channels_are_an_error():
+    def first_is_grey(sample):
+        channels = 3 if sample["images"].max() else 1
+        return {**sample, "images": sample["images"][..., :channels]}
+
+    with pytest.raises(ValueError, match=r"of one shape.*\(4, 6, 1\) and \(4, 6, 3\)"):
+        epochs(arrays(2), "to_pydataset", batch_size=2, preprocess=first_is_grey)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 5))
 def test_rows_are_padded_and_cut(counts, most):
