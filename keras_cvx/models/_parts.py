@@ -269,4 +269,14 @@ def logits_of(decoder, maps, images, num_classes):
 
 def _settings_of(value):
     """What makes two values the same: class and configuration of an object."""
-    return (type(value), value.get_config()) if hasattr(value, "get_config") else value
+    if not hasattr(value, "get_config"):
+        return value
+    return type(value), _without_sharing(value.get_config())
+
+
+def _without_sharing(config):
+    """A configuration without the marks that Keras sets, while it saves and loads, on objects that
+    it has met before: of two that are equal, one may have them."""
+    if isinstance(config, dict):
+        return {k: _without_sharing(v) for k, v in config.items() if k != "shared_object_id"}
+    return list(map(_without_sharing, config)) if isinstance(config, (list, tuple)) else config

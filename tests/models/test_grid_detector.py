@@ -541,7 +541,7 @@ STRUCTURES = {
     ),
     "list": (lambda x, y: (x, y["boxes"].tolist()), "a list of length 48"),
     "boxes": (lambda x, y: (x, y["boxes"]), r"Received: shape \(48, 2, 4\)"),
-    "keys": (lambda x, y: (x, {"boxes": y["boxes"]}), r"with the keys \['boxes'\]"),
+    "keys": (lambda x, y: (x, {"boxes": y["boxes"]}), r"of the keys \['boxes'\]"),
     "scenes": (lambda x, y: (scenes_of(x, y), None), '`x` must be images.*`scenes\\["images"\\]`'),
     "scenes as y": (lambda x, y: (x, scenes_of(x, y)), 'Pass `y\\["bounding_boxes"\\]`'),
     "one image": (lambda x, y: (x[0], y), r"`x` must be images .*Received: shape \(32, 32, 3\)"),
