@@ -1,9 +1,9 @@
 """FCN-8s whose upsampling begins as bilinear interpolation, beside one that begins at random.
 
 Both have one backbone, which begins with the same weights, see the same batches, and train at one
-rate after a short rise, so that a curve depends on no end. The backbone begins at random, or trained:
-FCN's authors began with a classifier's, here it is that of another segmenter. The mean IoU on the
-test scenes is drawn by steps.
+rate after a short rise, so that a curve depends on no end. The backbone begins at random, or
+trained: FCN's authors began with a classifier's, here it is that of another segmenter. The mean
+IoU on the test scenes is drawn by steps.
 """
 
 import argparse
