@@ -20,12 +20,18 @@ if os.environ.get("KERAS_BACKEND") == "jax":
     # the same; only LLVM spends less on each kernel, and the suite takes two thirds of the time.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_cvx.plugins import registry
+
+
+# How long an example takes says nothing: compilers and other processes share the machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(config, items):
