@@ -28,7 +28,6 @@ from keras import ops
 
 from keras_cvx.plugins import registry
 
-
 # How long an example takes says nothing: compilers and other processes share the machine.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
