@@ -30,7 +30,7 @@ APPLICATIONS = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _weights_drawn_by_numpy():
     """On JAX, which would compile each initializer for each shape: a minute for some models."""
     rng = np.random.default_rng(0)
