@@ -1,5 +1,6 @@
 import importlib.machinery
 import itertools
+import math
 import os
 import sys
 from pathlib import Path
@@ -49,6 +50,41 @@ def pytest_terminal_summary(terminalreporter):
     skipped = terminalreporter.stats.get("skipped", [])
     lacking = {x.nodeid for x in skipped if "could not import" in str(x.longrepr)}
     Path(os.environ["LACKING"]).write_text("".join(f"{x}\n" for x in sorted(lacking)), "utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _weights_drawn_by_numpy():
+    """On JAX, which would compile each initializer for each shape: a minute for some models.
+
+    They are uniform, and as deep networks need them; a seed gives the same again.
+    """
+
+    def drawn(original):
+        def draw(self, shape, dtype=None):
+            if not isinstance(self.seed, int) or dtype not in (None, "float32"):
+                return original(self, shape, dtype)
+            limit = (3 / max(1, math.prod(shape[:-1]))) ** 0.5
+            return np.random.default_rng(self.seed).uniform(-limit, limit, shape).astype("float32")
+
+        return draw
+
+    def full(original, number):
+        def fill(self, shape, dtype=None):
+            if dtype not in (None, "float32"):
+                return original(self, shape, dtype)
+            return np.full(shape, number, "float32")
+
+        return fill
+
+    with pytest.MonkeyPatch.context() as patch:
+        if keras.backend.backend() == "jax":
+            scaling, zeros, ones = (
+                getattr(keras.initializers, name) for name in ("VarianceScaling", "Zeros", "Ones")
+            )
+            patch.setattr(scaling, "__call__", drawn(scaling.__call__))
+            patch.setattr(zeros, "__call__", full(zeros.__call__, 0))
+            patch.setattr(ones, "__call__", full(ones.__call__, 1))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """One small model of each family, without weights, built when first asked for."""
 
 import functools
-import math
 
 import keras
 import numpy as np
@@ -28,27 +27,6 @@ APPLICATIONS = {
     "VGG19": ({}, 32),
     "Xception": ({}, 71),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights_drawn_by_numpy():
-    """On JAX, which would compile each initializer for each shape: a minute for some models."""
-    rng = np.random.default_rng(0)
-
-    def draw(self, shape, dtype=None):
-        limit = (3 / max(1, math.prod(shape[:-1]))) ** 0.5
-        return rng.uniform(-limit, limit, shape).astype("float32")
-
-    with pytest.MonkeyPatch.context() as patch:
-        if keras.backend.backend() == "jax":
-            patch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
-            for name, full in (("Zeros", np.zeros), ("Ones", np.ones)):
-                patch.setattr(
-                    getattr(keras.initializers, name),
-                    "__call__",
-                    lambda self, shape, dtype=None, full=full: full(shape, "float32"),
-                )
-        yield
 
 
 def run(model, x):
