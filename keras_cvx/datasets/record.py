@@ -4,16 +4,16 @@ import contextlib
 
 import numpy as np
 
+from keras_cvx.datasets._kept import kept
 from keras_cvx.datasets.faults import DatasetError
-from keras_cvx.datasets.kept import kept
-from keras_cvx.datasets.mask_files import opened_file
-from keras_cvx.datasets.orientation import (
+from keras_cvx.datasets.pixels.mask_files import opened_file
+from keras_cvx.datasets.pixels.orientation import (
     upright_boxes,
     upright_pixels,
     upright_points,
     upright_shape,
 )
-from keras_cvx.datasets.rasterizing import counts_of_mask, filled, paint
+from keras_cvx.datasets.pixels.rasterizing import counts_of_mask, filled, paint
 from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.jpeg_files import plain_size_of_file
 from keras_cvx.ops.pictures import orientation_of, picture, upright_size

@@ -10,9 +10,9 @@ from PIL import Image
 
 from keras_cvx.datasets import Dataset, DatasetError
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
-from keras_cvx.datasets.orientation import ORIENTATIONS, upright_shape
-from keras_cvx.datasets.rasterizing import counts_of_mask
-from keras_cvx.datasets.regions import RegionsBuilder
+from keras_cvx.datasets.pixels.orientation import ORIENTATIONS, upright_shape
+from keras_cvx.datasets.pixels.rasterizing import counts_of_mask
+from keras_cvx.datasets.pixels.regions import RegionsBuilder
 
 NUMBER = re.compile(rb"\d+(\.\d+)?")
 INSERTED = (b"../", b"/", b"\\", b'"', b"\0", b"\xff", b"<", b"&", b"- ", b": ", b",", b"\n", b" ")

@@ -6,9 +6,9 @@ from PIL import Image, ImageOps
 
 from keras_cvx.datasets import Dataset, DatasetError, coco, polygon_mask, run_length_mask
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
-from keras_cvx.datasets.orientation import ORIENTATIONS
-from keras_cvx.datasets.rasterizing import counts_of_mask
-from keras_cvx.datasets.regions import RegionsBuilder
+from keras_cvx.datasets.pixels.orientation import ORIENTATIONS
+from keras_cvx.datasets.pixels.rasterizing import counts_of_mask
+from keras_cvx.datasets.pixels.regions import RegionsBuilder
 
 pytestmark = pytest.mark.host
 
