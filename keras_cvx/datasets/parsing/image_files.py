@@ -83,7 +83,10 @@ class ImageFolder:
         """
         below = name_below(self.folder, name)
         if below is None:
-            raise ValueError(f"an image must be in {str(self.folder)!r}. Received: {told(name)}")
+            raise ValueError(
+                f"an image must be in {str(self.folder)!r}, and its path may not lead out of this "
+                f"folder. Received: {told(name)}"
+            )
         if os.path.isfile(os.path.join(self.folder, below)):
             return below
         found = self.with_stem(below)

@@ -14,24 +14,27 @@ _LONGEST = 2**28  # characters of one record
 _NO_SPACE = re.compile(r"[^ \t\n\r]")
 
 
-def json_records(path, *keys):
+def json_records(path, *keys, required=()):
     """The items of the lists under some keys at the top of a JSON file, as they are read.
 
     Args:
         path: `pathlib.Path` of the file, in UTF-8.
         *keys: Strings.
+        required: Those of them that the file must have.
 
     Yields:
         Tuples of the key, the place in its list, and the item: a dict, list, string, number,
         Boolean or None.
 
     Raises:
-        DatasetError: If the file cannot be read to its end, or is none of a dict with lists.
+        DatasetError: If the file cannot be read to its end, or is none of a dict with lists; in
+            the end, if it lacks a key that is required.
     """
+    missing = dict.fromkeys(required)
     try:
         # With or without a byte order mark.
         with path.open(encoding="utf-8-sig") as file:
-            yield from _items(_Text(file), keys)
+            yield from _items(_Text(file), keys, missing)
     except OSError as error:
         raise DatasetError(f"{str(path)!r} must be a file that can be read. ({error})") from error
     # Of bytes that are no UTF-8 and of integers of thousands of digits too.
@@ -42,14 +45,23 @@ def json_records(path, *keys):
             f"{str(path)!r} must be a whole JSON file in UTF-8, a dict of lists. It cannot be "
             f"read: {error}"
         ) from error
+    if missing:
+        raise DatasetError(
+            f"{str(path)!r} must have lists under the keys {', '.join(map(repr, required))}. "
+            f"Received: no {' and no '.join(map(repr, missing))}"
+        )
 
 
-def _items(text, keys):
+def _items(text, keys, missing):
+    """The items under some keys; those that are found are taken off the missing ones."""
     text.take("{")
     more = not text.takes("}")
     while more:
         key = text.value()
         text.take(":")
+        # Whatever else stands there in place of a string.
+        if isinstance(key, str):
+            missing.pop(key, None)
         if key not in keys and not text.stands("["):
             text.value()
         else:

@@ -319,7 +319,7 @@ def _mask_dtype(annotations):
     if annotations.masks is not None:
         return getattr(annotations.masks, "dtype", "int32")
     # As `Record` paints them.
-    return "uint8" if len(annotations.class_names) < 255 else "int32"
+    return "uint8"
 
 
 def _functions(argument, given):

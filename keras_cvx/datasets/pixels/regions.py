@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_cvx.datasets.pixels.rasterizing import checked_polygons, counts_of
 
-_STEPS = 100  # of a pixel
 _BLOCK = 2**18  # coordinates that are kept as they came
 
 
@@ -18,8 +17,8 @@ class Regions:
     They stay in the order of the file that they came from.
 
     Attributes:
-        points: Array `(P, 2)` of all outlines' corners in pixels, x and y: float64, or int32 in
-            hundredths of a pixel, as long as these are exact.
+        points: Array `(P, 2)` of all outlines' corners, x and y: float64 in pixels or fractions of
+            the image, or int32 in steps of these, as long as that is exact.
         outline_offsets: int64 `(R + 1,)`: outline r has the points from `[r]` to `[r + 1]`.
         object_offsets: int64 `(F + 1,)`: object f of the file has the outlines from `[f]` to
             `[f + 1]`.
@@ -27,6 +26,7 @@ class Regions:
             them.
         count_offsets: int64 `(F + 1,)`.
         order: int64 `(M,)`: object i is the one at `[i]` in the file.
+        steps: How many make a pixel, or the image's side.
     """
 
     points: np.ndarray
@@ -35,6 +35,7 @@ class Regions:
     counts: np.ndarray
     count_offsets: np.ndarray
     order: np.ndarray
+    steps: int
 
     def __len__(self):
         return len(self.order)
@@ -46,11 +47,11 @@ class Regions:
             index: Of the object.
 
         Returns:
-            List of float64 arrays `(points, 2)` in pixels, empty if it has none.
+            List of float64 arrays `(points, 2)`, empty if it has none.
         """
         place, ends = self.order[index], self.outline_offsets
         return [
-            _in_pixels(self.points[ends[r] : ends[r + 1]])
+            _as_floats(self.points[ends[r] : ends[r + 1]], self.steps)
             for r in range(self.object_offsets[place], self.object_offsets[place + 1])
         ]
 
@@ -101,9 +102,15 @@ class Regions:
 
 
 class RegionsBuilder:
-    """Collects the regions of objects, one after the other."""
+    """Collects the regions of objects, one after the other.
 
-    def __init__(self):
+    Args:
+        steps: A power of ten: as integers are kept the corners of which all are whole steps. In one
+            pixel, of which COCO's have two decimals, or in the image's side, for fractions.
+    """
+
+    def __init__(self, steps=100):
+        self._steps = steps
         self._points, self._blocks, self._num_points = array("d"), [], 0
         self._counts = array("I")
         self._outline_offsets, self._object_offsets, self._count_offsets = (
@@ -134,9 +141,10 @@ class RegionsBuilder:
             order: int64 array `(M,)` of their places.
         """
         self._end_block()
-        # All in hundredths, or none.
-        exact = all(block.dtype == "int32" for block in self._blocks)
-        blocks = self._blocks if exact else [_in_pixels(block) for block in self._blocks]
+        # All in steps, or none.
+        blocks, steps = self._blocks, self._steps
+        if not all(block.dtype == "int32" for block in blocks):
+            blocks = [_as_floats(block, steps) for block in blocks]
         return Regions(
             np.concatenate(blocks),
             np.array(self._outline_offsets),
@@ -144,10 +152,11 @@ class RegionsBuilder:
             np.array(self._counts, "uint32"),
             np.array(self._count_offsets),
             order,
+            steps,
         )
 
     def _end_block(self):
-        self._blocks.append(_exact_steps(np.array(self._points).reshape(-1, 2)))
+        self._blocks.append(_exact_steps(np.array(self._points).reshape(-1, 2), self._steps))
         self._points = array("d")
 
 
@@ -162,15 +171,15 @@ def without_regions(count):
     return builder.build(np.zeros(count, "int64"))
 
 
-def _in_pixels(points):
-    """Corners as float64, that are so, or int32 in hundredths of a pixel."""
+def _as_floats(points, steps):
+    """Corners as float64, that are so, or int32 in steps."""
     # The quotient is rounded as the decimal fraction was when it was read: they are equal.
-    return points / _STEPS if points.dtype == "int32" else points
+    return points / steps if points.dtype == "int32" else points
 
 
-def _exact_steps(points):
-    """Points as integers of half the size, if nothing is lost; COCO's have two decimals."""
-    if np.abs(points).max(initial=0.0) >= np.iinfo("int32").max / _STEPS:
+def _exact_steps(points, steps):
+    """Points as integers of half the size, if nothing is lost."""
+    if np.abs(points).max(initial=0.0) >= np.iinfo("int32").max / steps:
         return points
-    steps = np.rint(points * _STEPS).astype("int32")
-    return steps if (steps / _STEPS == points).all() else points
+    whole = np.rint(points * steps).astype("int32")
+    return whole if (whole / steps == points).all() else points

@@ -33,7 +33,8 @@ def coco(annotations, images, *, frame="auto", on_error="raise"):
     boxes, and perhaps outlines or run-lengths, from which masks are drawn when asked for, as
     pycocotools draws them. An object without a box has that of its region. One with `"ignore": 1`,
     as other tools mark what is difficult, is `ignored`. An area, flag or id of an object that is
-    null is not told; where its id is a word, it has its place in the list for one, from 1 on.
+    null is not told; where its id is a word, it has its place in the list for one, from 1 on. A
+    file without `annotations`, such as COCO's own of test images, is of images without objects.
 
     The file is read as a stream: its size does not matter. All records are checked at once; images
     are read when asked for.
@@ -121,7 +122,7 @@ class _Head:
         self.skipped: set[str] = set()
         self._folder = folder
         add = {"categories": self._add_category, "images": self._add_image}
-        for key, index, record in json_records(path, *add):
+        for key, index, record in json_records(path, *add, required=("images", "categories")):
             fault = add[key](record, _Place(path, key, index, record))
             if fault:
                 faults.add(fault)
@@ -132,8 +133,8 @@ class _Head:
         self.skipped -= set(map(str, self.places))
         if not self.names:
             raise DatasetError(
-                f"{str(path)!r} must have lists under the keys 'images', 'annotations' and "
-                "'categories'. Received: no category"
+                f"{str(path)!r} must have a category in its list under the key 'categories'. "
+                "Received: none"
             )
 
     def _add_category(self, record, place):

@@ -32,6 +32,7 @@ _CLASSES = (
 )  # fmt: skip
 # Of the development kit, and as they are called since.
 _FOLDERS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+_TASKS = ("Main", "Segmentation")
 _VOID = 255
 
 
@@ -43,14 +44,16 @@ def voc(folder, *, split=None, class_names=None, frame="auto", on_error="raise")
     count from 0 shift all they write by a pixel. Parts of objects are left aside.
 
     An image is the one of the same name as its XML file, whatever its suffix, or else the one that
-    `filename` tells; images without XML file are left aside.
+    `filename` tells, a path that may not lead out of the folder of images. Images without XML file
+    are left aside.
 
     Args:
         folder: Folder with `Annotations/`, `JPEGImages/` and perhaps `ImageSets/` and
             `SegmentationClass/`, such as `VOCdevkit/VOC2012`; one with `annotations/` and
             `images/`; or one that has XML files beside their images.
         split: Name of a list of images, such as `"trainval"`, in `ImageSets/Main/`, or where there
-            is none in `ImageSets/Segmentation/`. None for all XML files.
+            is none in `ImageSets/Segmentation/`; or which of both, as in `"Segmentation/train"`. An
+            image in a list of `Segmentation` must have a mask. None for all XML files.
         class_names: List of strings by label; another class is an error. None for the 20 of VOC,
             in their order, if all that are found are among them, and otherwise for those that are
             found, sorted: in all XML files of the folder, so that its splits have equal labels.
@@ -64,8 +67,8 @@ def voc(folder, *, split=None, class_names=None, frame="auto", on_error="raise")
     Returns:
         A `Dataset` of the images, in the split's order or by name. Difficult objects are `ignored`.
         If there is `SegmentationClass/`, masks are those of its files: 0 for the background,
-        otherwise label + 1, and 255 for void pixels. Images without such a file have no mask, and
-        asking for it is an error.
+        otherwise label + 1, and 255 for void pixels. Other images than those of `Segmentation` may
+        be without such a file; asking for their mask is an error.
 
     Raises:
         DatasetError: If a file is no whole XML, declares a document type or entities, or its image
@@ -100,7 +103,7 @@ def voc(folder, *, split=None, class_names=None, frame="auto", on_error="raise")
     root = checked_folder("folder", folder)
     faults = Faults(on_error)
     annotations, images = _folders(root)
-    files = _xml_files(annotations)
+    files = _xml_files(annotations, faults)
     stems = files if split is None else _listed_stems(root, split, annotations, files, faults)
     reading = _Reading(images, Classes(class_names, _CLASSES), faults)
     for stem in stems:
@@ -140,10 +143,18 @@ def _folders(root):
     return root, root
 
 
-def _xml_files(folder):
+def _xml_files(folder, faults):
     """Names of the XML files by their names without suffix."""
-    names = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(".xml")]
-    files = {name[:-4]: name for name in names if not name.startswith(".")}
+    files: dict[str, str] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() != ".xml" or name.startswith("."):
+            continue
+        if files.setdefault(stem, name) != name:
+            faults.add(
+                f"{str(folder / name)!r}: an image must have one XML file. Received: also "
+                f"{files[stem]!r}"
+            )
     if not files:
         raise DatasetError(
             f"{str(folder)!r} must have XML files. Received: none. Give the folder that has "
@@ -154,7 +165,9 @@ def _xml_files(folder):
 
 def _listed_stems(root, split, folder, files, faults):
     """The names in the list of a split, as keys."""
-    lists = [root / "ImageSets" / task / f"{split}.txt" for task in ("Main", "Segmentation")]
+    task, _, name = str(split).partition("/")
+    told_lists = [(task, name)] if task in _TASKS else [(task, split) for task in _TASKS]
+    lists = [root / "ImageSets" / task / f"{name}.txt" for task, name in told_lists]
     path = next(filter(os.path.isfile, lists), None)
     if path is None:
         others = sorted({other.stem for some in lists for other in some.parent.glob("*.txt")})
@@ -166,6 +179,8 @@ def _listed_stems(root, split, folder, files, faults):
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise DatasetError(f"{str(path)!r} must be text in UTF-8. ({error})") from error
+    masks = root / "SegmentationClass"
+    all_have_masks = path.is_relative_to(root / "ImageSets" / _TASKS[1]) and masks.is_dir()
     stems: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
         name = line.strip()
@@ -177,6 +192,11 @@ def _listed_stems(root, split, folder, files, faults):
             faults.add(
                 f"{str(path)!r}, line {number}: it must be the name of an XML file in "
                 f"{str(folder)!r}, without suffix and once. Received: {told(name)}"
+            )
+        elif all_have_masks and not os.path.isfile(masks / f"{stem}.png"):
+            faults.add(
+                f"{str(path)!r}, line {number}: an image in a list of Segmentation must have a "
+                f"mask. Received: {str(masks / f'{stem}.png')!r}, which is not there"
             )
         else:
             stems[stem] = None

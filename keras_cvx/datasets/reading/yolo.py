@@ -9,12 +9,14 @@ from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.faults import Faults, told
 from keras_cvx.datasets.parsing.data_yaml import MOST_CLASSES
 from keras_cvx.datasets.parsing.image_files import image_names
-from keras_cvx.datasets.parsing.numbers import corners, fractions
+from keras_cvx.datasets.parsing.numbers import corners, finite_numbers, fractions
 from keras_cvx.datasets.parsing.yolo_files import label_folder, label_path, yolo_files
 from keras_cvx.datasets.pixels.regions import RegionsBuilder
 from keras_cvx.ops.arguments import check_choice
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Of the image's side: tools write fractions with six decimals, or six digits.
+_STEPS = 10**9
 # What tools put beside the files of objects.
 _NO_LABELS = ("classes.txt",)
 
@@ -135,7 +137,7 @@ class _Reading:
         self.images, self.found = [], 0
         self._rows = array("q")
         self._columns: dict = {"boxes": array("d"), "labels": array("i")}
-        self._regions, self._outlines = RegionsBuilder(), False
+        self._regions, self._outlines = RegionsBuilder(_STEPS), False
 
     def add(self, image):
         """Reads an image's file."""
@@ -157,12 +159,8 @@ class _Reading:
                 self._faults.add(f"{path!r}, line {number}: {error}")
         self.images.append(image)
 
-    def _add_object(self, label, *values):
-        if not label.isdigit() or len(label) > 9 or int(label) >= self._num_classes:
-            raise ValueError(
-                f"a class must be an integer from 0 to {self._num_classes - 1}. "
-                f"Received: {told(label.decode('ascii', 'replace'))}"
-            )
+    def _add_object(self, name, *values):
+        label = self._label(name)
         if len(values) != 4 and (len(values) < 6 or len(values) % 2):
             raise ValueError(
                 "an object must be a class and 4 numbers of a box, or 6 and more, an even number, "
@@ -177,8 +175,18 @@ class _Reading:
             self._outlines = True
         self._rows.append(len(self.images))
         self._columns["boxes"].extend(box)
-        self._columns["labels"].append(int(label))
+        self._columns["labels"].append(label)
         self._regions.add(outlines)
+
+    def _label(self, text):
+        """A class, perhaps written as 1.0, which Ultralytics takes for a 1."""
+        numbers = finite_numbers([text], 0, self._num_classes - 1)
+        if numbers is None or not numbers[0].is_integer():
+            raise ValueError(
+                f"a class must be an integer from 0 to {self._num_classes - 1}. "
+                f"Received: {told(text.decode('ascii', 'replace'))}"
+            )
+        return int(numbers[0])
 
     @property
     def class_names(self):

@@ -80,8 +80,19 @@ def test_names(read, text, names):
         ("a: " + "[" * 5000, r"must be plain YAML, without aliases"),
         ("a: !!python/object/apply:os.getcwd []", r"must be plain YAML, without aliases"),
         (b"names: [\xff]", r"must be plain YAML, without aliases"),
+        ("names: 2024-99-99", r"must be plain YAML, without aliases"),
+        ("nc: " + "9" * 5000, r"must be plain YAML, without aliases"),
+        ("names: []\nnc: 2", r"'nc': it must be the number of `names`, 0. Received: 2"),
+        ("names: [a]\ntrain: [[a]]", r"'train': it must be a path or a list of paths"),
     ],
 )
 def test_what_is_wrong_is_named(read, text, message):
     with pytest.raises(DatasetError, match=rf"data\.yaml'.*{message}"):
         read(text)
+
+
+@pytest.mark.parametrize("place", ["a\\b", '"a\\0"', "data.yaml", "no/such", "../trains"])
+def test_where_nothing_is(read, place):
+    settings = read(f"names: [a]\ntrain: {place}")
+    with pytest.raises(DatasetError, match=r"'train': it must be a folder of images or a .txt fil"):
+        settings.places("train")

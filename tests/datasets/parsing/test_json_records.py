@@ -104,3 +104,16 @@ def test_a_list_that_nobody_asked_for_is_not_held(path, monkeypatch):
     monkeypatch.setattr(module, "_LONGEST", 100)
     path.write_text(json.dumps({"b": [{"x": place} for place in range(99)], "a": [1]}))
     assert list(json_records(path, "a")) == [("a", 0, 1)]
+
+
+def test_keys_that_a_file_must_have(path):
+    path.write_text('{"a": [1], "b": []}')
+    assert list(json_records(path, "a", "b", required=("a", "b"))) == [("a", 0, 1)]
+    records = json_records(path, "a", "c", "d", required=("a", "c", "d"))
+    # What is there comes first.
+    assert next(records) == ("a", 0, 1)
+    with pytest.raises(
+        DatasetError,
+        match=r"file\.json' must have lists under the keys 'a', 'c', 'd'. .*: no 'c' and no 'd'$",
+    ):
+        next(records)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from keras_cvx.datasets.parsing.numbers import LARGEST, corners, finite_numbers, fractions
+from keras_cvx.datasets.parsing.numbers import LARGEST, corners, finite_numbers, fractions, size_of
 
 pytestmark = pytest.mark.host
 
@@ -67,3 +67,25 @@ def test_fractions():
 def test_no_numbers():
     assert finite_numbers([], 0, 1) == []
     assert finite_numbers(["nan"], -math.inf, math.inf) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("480", "640"), (480, 640)),
+        (("480.0", "64e1"), (480, 640)),
+        (("", ""), (0, 0)),
+        (("480", ""), (0, 0)),
+        (("0", "640"), (0, 0)),
+    ],
+)
+def test_sizes(texts, expected):
+    assert size_of(texts) == expected
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "nan", "inf", "1_0", "0x10", "big", "9" * 400])
+def test_what_is_no_size_is_named(text):
+    with pytest.raises(ValueError, match=r"`height` and `width` must be integers of at least 0. R"):
+        size_of((text, "8"))
+    with pytest.raises(ValueError, match=r"must be of fewer than 2\*\*31 pixels"):
+        size_of((str(2**20), str(2**20)))

@@ -46,6 +46,7 @@ def test_no_declaration_and_a_byte_order_mark(tmp_path):
         TEXT.encode("gbk"),
         b"<a>" * 100_000,
         b'<?xml version="1.0" encoding="utf-99"?><a/>',
+        b'<?xml version="1.0" encoding="utf-16"?><a/>',
         b'<?xml version="1.0" encoding="gbk"?><a>\xff\xff</a>',
     ],
 )

@@ -67,6 +67,34 @@ def test_faults_of_lists_are_kept_one_by_one(tmp_path):
     assert lines == ["3", "4", "6"]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("images/train/no.png", "which is not there"),
+        ("../outside.png", "which is not there"),
+        ("images/../../outside.png", "which is not there"),
+        ("..\\outside.png", "which is not there"),
+        ("/etc/passwd", "which is not there"),
+        ("images/train", "which is not there"),
+        ("C:\\a.png", "which is not there"),
+        ("a\0.png", "which is not there"),
+        ("a" * 5000, "which is not there"),
+        ("data.yaml", "which is no image"),
+        ("images/train/a.png", "an image must be told once"),
+    ],
+)
+def test_wrong_lines_of_lists_are_named_or_skipped(tmp_path, line, message):
+    root, names = tmp_path / "data", ["images/train/a.png", "images/train/b.png"]
+    save(tmp_path / "outside.png", *(root / name for name in names))
+    (root / "data.yaml").write_text("train: list.txt\nnames: [car]\n")
+    (root / "list.txt").write_text(f"{names[0]}\n{line}\n{names[1]}\n")
+    with pytest.raises(DatasetError, match=rf"list\.txt', line 2: .*{message}"):
+        names_of(root)
+    found, messages = names_of(root, on_error="skip")
+    assert found == names
+    assert len(messages) == 1
+
+
 @pytest.mark.parametrize("wrong", [3, None, "no/such/folder", "a\0b"])
 def test_no_path(wrong):
     with pytest.raises(ValueError, match=r"`data` must be the path of a data.yaml, or of a folder"):

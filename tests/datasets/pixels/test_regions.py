@@ -78,6 +78,15 @@ def test_hundredths_are_kept_as_integers(step, dtype):
     assert regions.polygons(0)[0].tolist() == [[step, 1], [2, 3], [4, 5 + 2 * step]]
 
 
+@pytest.mark.parametrize(("fraction", "dtype"), [(0.123456789, "int32"), (1 / 3, "float64")])
+def test_other_steps(fraction, dtype):
+    builder = RegionsBuilder(10**9)
+    builder.add([array("d", [0, fraction, 1, 0, 1.01, -0.01])])
+    regions = builder.build(np.zeros(1, "int64"))
+    assert regions.points.dtype == dtype
+    assert regions.polygons(0)[0].tolist() == [[0, fraction], [1, 0], [1.01, -0.01]]
+
+
 def test_many_blocks(monkeypatch):
     """Of which one has coordinates that are no hundredths."""
     monkeypatch.setattr("keras_cvx.datasets.pixels.regions._BLOCK", 10)

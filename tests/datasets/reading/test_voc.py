@@ -1,4 +1,3 @@
-import pickle
 import sys
 
 import numpy as np
@@ -33,16 +32,6 @@ def xml(*objects, file="a.png", size=(WIDTH, HEIGHT)):
 
 def save(path, size=(WIDTH, HEIGHT), colour=(1, 5, 9), **options):
     Image.new("RGB", size, colour).save(path, **options)
-
-
-@pytest.fixture
-def devkit(tmp_path):
-    """A folder in the development kit's layout, with the images a and b and no XML file."""
-    for name in ("Annotations", "JPEGImages", "ImageSets/Main", "ImageSets/Segmentation"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in "ab":
-        save(tmp_path / "JPEGImages" / f"{name}.png")
-    return tmp_path
 
 
 def write(devkit, **contents):
@@ -201,51 +190,41 @@ def test_filename_chooses_among_images_of_one_name(devkit):
         voc(devkit)
 
 
+def test_an_absolute_path_may_not_lead_out_of_the_folder_of_images(devkit, tmp_path):
+    save(tmp_path / "outside.png")
+    images = devkit / "JPEGImages"
+    for name, file in (("a", images / "a.png"), ("c", images / "b.png")):
+        write(devkit, **{name: xml(thing(), file=file)})
+    assert [record.path.name for record in voc(devkit)] == ["a.png", "b.png"]
+    for file in (tmp_path / "outside.png", f"{images}/../outside.png", f"{images}2/a.png"):
+        write(devkit, a=xml(thing(), file=file))
+        with pytest.raises(
+            DatasetError,
+            match=r"a\.xml': an image must be in '.*JPEGImages', and its path may not lead out of",
+        ):
+            voc(devkit)
+
+
+def test_two_files_of_one_image_are_named(devkit):
+    write(devkit, a=xml(thing()), b=xml(thing("cat"), file="b.png"))
+    (devkit / "Annotations" / "a.XML").write_text(xml(thing("cow")))
+    if len(list((devkit / "Annotations").iterdir())) == 2:
+        pytest.skip("small letters and capitals are the same to this file system")
+    with pytest.raises(
+        DatasetError, match=r"a\.xml': an image must have one XML file. Received: also 'a\.XML'"
+    ):
+        voc(devkit)
+    with pytest.warns(UserWarning, match="skipped are 1"):
+        data = voc(devkit, on_error="skip")
+    assert [data.class_names[record.labels[0]] for record in data] == ["cow", "cat"]
+
+
 def test_folders_as_they_are_called_since(tmp_path):
     for name in ("annotations", "images"):
         (tmp_path / name).mkdir()
     save(tmp_path / "images" / "a.png")
     (tmp_path / "annotations" / "a.xml").write_text(xml(thing()))
     assert voc(tmp_path)[0].boxes.tolist() == [[1, 2, 5, 6]]
-
-
-def test_masks_are_those_of_the_files(devkit):
-    ids = np.zeros((HEIGHT, WIDTH), "uint8")
-    ids[2:6, 1:5], ids[0] = 12, 255
-    palette = Image.fromarray(ids)
-    palette.putpalette(np.random.default_rng(0).integers(0, 256, 768, "uint8").tobytes())
-    (devkit / "SegmentationClass").mkdir()
-    palette.save(devkit / "SegmentationClass" / "a.png")
-    write(devkit, a=xml(thing()), b=xml(thing("cat"), file="b.png"))
-    data = pickle.loads(pickle.dumps(voc(devkit)))  # noqa: S301
-    np.testing.assert_array_equal(data[0].mask, ids)
-    # The dog's label and 1.
-    assert data[0].labels.tolist() == [11]
-    assert sorted(data[0].sample(("bounding_boxes", "segmentation_masks"))) == [
-        "bounding_boxes", "images", "segmentation_masks",
-    ]  # fmt: skip
-    with pytest.raises(DatasetError, match=r"SegmentationClass/b\.png' must be there for a mask"):
-        data[1].mask  # noqa: B018
-
-
-def test_masks_of_other_ids_or_colours_are_named(devkit):
-    (devkit / "SegmentationClass").mkdir()
-    write(devkit, a=xml(thing("x"), thing("y")))
-    path = devkit / "SegmentationClass" / "a.png"
-    ids = np.zeros((HEIGHT, WIDTH), "uint8")
-    ids[0, :3] = 1, 2, 3
-    Image.fromarray(ids).save(path)
-    with pytest.raises(DatasetError, match=r"a\.png' must have ids from 0 to 2, .*Received: 1: 3"):
-        voc(devkit)[0].mask  # noqa: B018
-    save(path)
-    with pytest.raises(DatasetError, match=r"mode 'RGB', colours or transparency and no ids"):
-        voc(devkit)[0].mask  # noqa: B018
-
-
-def test_without_masks_or_outlines_there_are_none(devkit):
-    write(devkit, a=xml(thing()))
-    with pytest.raises(DatasetError, match="with a box alone"):
-        voc(devkit)[0].mask  # noqa: B018
 
 
 @pytest.mark.parametrize("told", [(WIDTH, HEIGHT), (HEIGHT, WIDTH), (0, 0), ("", ""), None])
@@ -276,16 +255,6 @@ def test_an_image_of_another_size_is_named(devkit):
         voc(devkit)[0].boxes  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-16", "iso-8859-1", "windows-1252", "GBK", "Shift_JIS", "euc-kr"]
-)
-def test_encodings_that_are_declared(devkit, encoding):
-    name = {"GBK": "狗", "Shift_JIS": "犬", "euc-kr": "개", "utf-16": "狗"}.get(encoding, "Größe")
-    content = f'<?xml version="1.0" encoding="{encoding}"?>\n' + xml(thing(name))
-    (devkit / "Annotations" / "a.xml").write_bytes(content.encode(encoding))
-    assert voc(devkit).class_names == (name,)
-
-
 BOMB = (
     '<?xml version="1.0"?>\n<!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;">]>\n'
     + xml(thing("&b;"))
@@ -301,22 +270,19 @@ OTHER_FILE = (
     [
         ("", "it must be a whole XML file"),
         (xml(thing())[:-20], "it must be a whole XML file"),
-        ("<a>" * 20_000, "it must be a whole XML file"),
         ("<annotations></annotations>", "it must be an `annotation` of VOC. Rec.*'annotations'"),
         (BOMB, "without a document type and without entities"),
         (OTHER_FILE, "without a document type and without entities"),
         ("<!DOCTYPE annotation>" + xml(thing()), "without a document type and without entities"),
         (xml(thing("&dog;")), "it must be a whole XML file.*undefined entity"),
-        ('<?xml version="1.0" encoding="klingon"?>' + xml(thing()), "it must be a whole XML file"),
-        ('<?xml version="1.0" encoding="utf-16"?>' + xml(thing()), "it must be a whole XML file"),
         (xml(thing("Größe")).encode("latin-1"), "it must be a whole XML file"),
-        (b'<?xml version="1.0" encoding="gbk"?>' + b"\xff", "it must be a whole XML file"),
         (xml(thing(), size=(-1, 8)), "must be integers of at least 0"),
-        (xml(thing(), size=("nan", 8)), "must be integers of at least 0"),
-        (xml(thing(), size=("9" * 400, 8)), "must be integers of at least 0"),
         (xml(thing(), size=(2**30, 2**30)), "must be of fewer than 2\\*\\*31 pixels"),
         (xml(thing(), file="../a.png"), "an image must be in .*'../a.png'"),
-        (xml(thing(), file="/etc/passwd"), "an image must be in "),
+        (
+            xml(thing(), file="/etc/a.png"),
+            "may not lead out of this folder. Received: '/etc/a.png'",
+        ),
         (xml(thing(), file="C:\\x\\a.png"), "an image must be in "),
         (xml(thing(), file="..\\..\\a.png"), "an image must be in "),
     ],
@@ -404,5 +370,7 @@ def test_changed_files_give_records_or_the_clear_error(devkit, survive):
     (devkit / "SegmentationClass").mkdir()
     Image.new("P", (WIDTH, HEIGHT), 3).save(devkit / "SegmentationClass" / "a.png")
     (devkit / "ImageSets/Main/train.txt").write_text("a\nb\n")
-    outcomes = survive(devkit, lambda on_error: voc(devkit, split="train", on_error=on_error))
+    outcomes = survive(
+        devkit, lambda folder, on_error: voc(folder, split="train", on_error=on_error)
+    )
     assert all(outcomes[name] > 20 for name in ("read", "error", "skipped")), outcomes
