@@ -92,7 +92,7 @@ def survive(tmp_path_factory):
     but for those that are `free` to name folders: the user's own words.
 
     It returns how often a data set was read as a whole, in part, or not at all. There are 300
-    changes, or as many as the environment's `MUTATIONS`.
+    changes, or as many as the environment's `MUTATIONS`, of which each number has others.
     """
 
     def check(folder, read, only=None, free=()):
@@ -102,7 +102,7 @@ def survive(tmp_path_factory):
         for path, content in files.items():
             (outside / path.name).write_bytes(content)
         files = {path: content for path, content in files.items() if only in (None, path.name)}
-        random, outcomes = np.random.default_rng(0), collections.Counter()
+        random, outcomes = np.random.default_rng(MUTATIONS), collections.Counter()
         with warnings.catch_warnings():
             # Of records that were skipped, and of Pillow.
             warnings.simplefilter("ignore", UserWarning)
