@@ -1,10 +1,12 @@
 import collections
+import contextlib
 import faulthandler
 import json
 import os
 import re
 import shutil
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -25,10 +27,11 @@ READ = ("boxes", "labels", "ignored", "is_crowd", "areas", "outlines", "mask", "
 OPENINGS = ("open", "os.listdir", "os.scandir")
 
 opened: list = []
+watching = threading.Event()
 
 
 def note(event, arguments):
-    if event in OPENINGS:
+    if watching.is_set() and event in OPENINGS:
         opened.append(arguments[0])
 
 
@@ -82,6 +85,19 @@ def outcome_of(folder, read, on_error):
     return "skipped" if data.skipped else "read"
 
 
+@contextlib.contextmanager
+def watched():
+    """Notes what is opened; where something hangs, code in C too, it ends the process and tells."""
+    opened.clear()
+    watching.set()
+    faulthandler.dump_traceback_later(SLOWEST, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        watching.clear()
+
+
 @pytest.fixture
 def survive(tmp_path_factory):
     """Function `(folder, read, only=None, free=())`: changes the files one by one, and reads.
@@ -112,11 +128,9 @@ def survive(tmp_path_factory):
                 for _ in range(random.geometric(0.7)):
                     changed = mutated(changed, random, outside)
                 path.write_bytes(changed)
-                opened.clear()
-                faulthandler.dump_traceback_later(SLOWEST, exit=True, file=sys.__stderr__)
                 on_error = ("raise", "skip")[turn // len(files) % 2]
-                outcomes[outcome_of(folder, read, on_error)] += 1
-                faulthandler.cancel_dump_traceback_later()
+                with watched():
+                    outcomes[outcome_of(folder, read, on_error)] += 1
                 assert path.name in free or not among(opened, outside, folder)
                 path.write_bytes(content)
         assert outcome_of(folder, read, "raise") == "read"
