@@ -99,7 +99,7 @@ def watched():
 
 
 @pytest.fixture
-def survive(tmp_path_factory):
+def survive(tmp_path_factory, capfd):
     """Function `(folder, read, only=None, free=())`: changes the files one by one, and reads.
 
     `read(folder, on_error)` reads a copy of the folder, in which all files are changed in turn, or
@@ -119,7 +119,8 @@ def survive(tmp_path_factory):
             (outside / path.name).write_bytes(content)
         files = {path: content for path, content in files.items() if only in (None, path.name)}
         random, outcomes = np.random.default_rng(MUTATIONS), collections.Counter()
-        with warnings.catch_warnings():
+        # What is told of a process that ends is not to be captured.
+        with warnings.catch_warnings(), capfd.disabled():
             # Of records that were skipped, and of Pillow.
             warnings.simplefilter("ignore", UserWarning)
             for turn in range(MUTATIONS):
