@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-BACKENDS ?= tensorflow jax torch torch-alone
+BACKENDS ?= tensorflow jax torch
 TESTS ?=
 BENCHMARKS ?=
 WORKERS ?= 2
@@ -16,18 +16,23 @@ export MPLBACKEND ?= agg
 demo: $(VENV)/.ready
 	$(BIN)/python examples/detect_digits.py
 
-# make test BACKENDS=jax TESTS=tests/ops/test_iou.py runs one backend and one file; torch-alone and
-# jax-alone run as if the other frameworks, and what needs them, were not installed.
+# make test BACKENDS=jax TESTS=tests/ops/test_iou.py runs one backend and one file. JAX and PyTorch
+# run as if the other frameworks, and what needs them, were not installed; then what was skipped for
+# that runs beside them.
 test: $(VENV)/.ready
 	@for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
 		case $$backend in \
-			torch-alone) hidden=tensorflow,jax,keras_cv,keras_hub ;; \
-			jax-alone) hidden=tensorflow,torch,keras_cv,keras_hub ;; \
+			jax) hidden=tensorflow,torch,keras_cv,keras_hub ;; \
+			torch) hidden=tensorflow,jax,keras_cv,keras_hub ;; \
 			*) hidden= ;; \
 		esac; \
-		WITHOUT=$$hidden KERAS_BACKEND=$${backend%-alone} \
+		lacking=$(VENV)/lacking-$$backend; \
+		KERAS_BACKEND=$$backend WITHOUT=$$hidden LACKING=$$lacking \
 			$(BIN)/python -m pytest -n $(WORKERS) $(TESTS) || exit 1; \
+		if [ "$$hidden" ] && [ -s $$lacking ]; then \
+			KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) @$$lacking || exit 1; \
+		fi; \
 	done
 
 # The suite on the oldest Keras that the package allows, with a TensorFlow of its time.

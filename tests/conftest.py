@@ -2,6 +2,7 @@ import importlib.machinery
 import itertools
 import os
 import sys
+from pathlib import Path
 
 if "WITHOUT" in os.environ:
     # `WITHOUT=tensorflow,jax` runs the suite as if these were not installed.
@@ -34,6 +35,15 @@ def pytest_collection_modifyitems(config, items):
     once = [item for item in items if item.get_closest_marker("host")]
     config.hook.pytest_deselected(items=once)
     items[:] = [item for item in items if not item.get_closest_marker("host")]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """`LACKING=FILE` writes there what was skipped for want of a package, for `pytest @FILE`."""
+    if "LACKING" not in os.environ:
+        return
+    skipped = terminalreporter.stats.get("skipped", [])
+    lacking = {x.nodeid for x in skipped if "could not import" in str(x.longrepr)}
+    Path(os.environ["LACKING"]).write_text("".join(f"{x}\n" for x in sorted(lacking)), "utf-8")
 
 
 @pytest.fixture(autouse=True)

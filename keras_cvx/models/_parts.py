@@ -275,8 +275,10 @@ def _settings_of(value):
 
 
 def _without_sharing(config):
-    """A configuration without the marks that Keras sets, while it saves and loads, on objects that
-    it has met before: of two that are equal, one may have them."""
+    """A configuration without Keras' marks of objects that occur twice in a file.
+
+    They come while a model is saved or loaded, and of two equal parts one alone may have them.
+    """
     if isinstance(config, dict):
         return {k: _without_sharing(v) for k, v in config.items() if k != "shared_object_id"}
     return list(map(_without_sharing, config)) if isinstance(config, (list, tuple)) else config

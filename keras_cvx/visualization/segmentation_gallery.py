@@ -101,13 +101,7 @@ def segmentation_gallery(
         ['Classes', 'cat', 'dog', 'Errors', 'right', 'missed', 'false', 'ignored']
     """
     make_figure = figure_class("segmentation_gallery")
-    check_integers(1, columns=columns)
-    if not panel_inches > 0:
-        raise ValueError(f"`panel_inches` must be positive. Received: panel_inches={panel_inches}")
-    if not 0 < opacity <= 1:
-        raise ValueError(f"`opacity` must be above 0 and up to 1. Received: opacity={opacity}")
-    if background is not None:
-        check_integers(0, background=background)
+    _check_options(background, opacity, columns, panel_inches)
     ignored = ignored_ids(ignore_class)
     pictures = _pictures(images, data_format)
     if isinstance(predictions, dict):
@@ -134,11 +128,11 @@ def segmentation_gallery(
     legend = Legend(groups, layout.width)
     figure = make_figure(layout.figure_size(legend), dpi=DOTS_PER_INCH, facecolor="white")
     for index, (picture, scale) in enumerate(zip(pictures, scales, strict=True)):
-        panels = [("Image", picture)]
+        panels = {"Image": picture}
         for title, maps, colours, ids in sides:
-            pixels = overlay(picture, maps[index], colours, ids, opacity=opacity, scale=scale)
-            panels.append((title, pixels))
-        for (title, pixels), place in zip(panels, layout.panels[index], strict=True):
+            options = {"opacity": opacity, "scale": scale}
+            panels[title] = overlay(picture, maps[index], colours, ids, **options)
+        for (title, pixels), place in zip(panels.items(), layout.panels[index], strict=True):
             axes = figure.add_axes(layout.fractions(figure, *place, *sizes[index]), label=title)
             _show(axes, pixels, picture.shape, scale)
     for title, center, middle in layout.titles:
@@ -149,6 +143,16 @@ def segmentation_gallery(
     if legend.height:
         legend.draw(figure, _MARGIN, _MARGIN)
     return figure
+
+
+def _check_options(background, opacity, columns, panel_inches):
+    check_integers(1, columns=columns)
+    if not panel_inches > 0:
+        raise ValueError(f"`panel_inches` must be positive. Received: panel_inches={panel_inches}")
+    if not 0 < opacity <= 1:
+        raise ValueError(f"`opacity` must be above 0 and up to 1. Received: opacity={opacity}")
+    if background is not None:
+        check_integers(0, background=background)
 
 
 class _Side(NamedTuple):
