@@ -4,13 +4,15 @@ from pathlib import Path
 
 from keras_cvx import plugins
 from keras_cvx.datasets.dataset import Dataset
-from keras_cvx.datasets.faults import DatasetError
+from keras_cvx.datasets.faults import DatasetError, listed
 from keras_cvx.datasets.parsing.yolo_files import splits_of
 from keras_cvx.datasets.reading.coco import coco
 from keras_cvx.datasets.reading.csv import csv
 from keras_cvx.datasets.reading.masks import masks
 from keras_cvx.datasets.reading.voc import voc
 from keras_cvx.datasets.reading.yolo import yolo
+
+_BY_SUFFIX = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".csv": "csv", ".tsv": "csv"}
 
 
 @plugins.register("coco", kind="reader")
@@ -86,9 +88,8 @@ def read_parts(path, *, images=None, kind=None, on_error="raise"):
 
 
 def _guess(path):
-    by_suffix = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".csv": "csv", ".tsv": "csv"}
-    if path.is_file() and path.suffix.lower() in by_suffix:
-        return by_suffix[path.suffix.lower()]
+    if path.is_file() and path.suffix.lower() in _BY_SUFFIX:
+        return _BY_SUFFIX[path.suffix.lower()]
     if path.is_dir():
         if (path / "data.yaml").is_file():
             return "yolo"
@@ -101,5 +102,14 @@ def _guess(path):
     raise ValueError(
         f"{str(path)!r} must be a COCO JSON file, a data.yaml, a CSV file, or a folder of Pascal "
         "VOC, of YOLO's `images` and `labels`, or of `images` and `masks`. Received: "
-        + ("none of these. Tell which with `--format`." if path.exists() else "nothing is there.")
+        + (f"none of these. {_mend(path)}" if path.exists() else "nothing is there.")
     )
+
+
+def _mend(path):
+    """What to tell in place of a path that is no data set."""
+    found = sorted(path.glob("*.*")) + sorted(path.glob("annotations/*.*"))
+    files = [repr(str(file)) for file in found if file.suffix.lower() in _BY_SUFFIX]
+    if not files:
+        return "Tell which with `--format`."
+    return f"Give the file, with `--images` if they are elsewhere; here are {listed(files, 3)}."

@@ -97,7 +97,8 @@ def test_images_of_another_folder(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("", "none of these"), ("no", "nothing is"), ("no.json", "nothing is")]
+    ("name", "found"),
+    [("", "none of these. Tell"), ("no", "nothing is"), ("no.json", "nothing is")],
 )
 def test_what_is_no_data_set(folder, name, found):
     (folder / "images" / "a.png").unlink()
@@ -144,3 +145,11 @@ def test_a_data_yaml_without_splits(folder):
 def test_images_are_no_argument_of_other_formats(folder):
     with pytest.raises(ValueError, match=r"`images` must be None but for COCO and CSV.* is of voc"):
         read_parts(voc(folder), images=folder)
+
+
+@pytest.mark.parametrize("name", ["a.json", "annotations/a.json", "boxes.CSV"])
+def test_a_folder_of_what_is_a_file_names_it(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match=rf"Give the file, with `--images` .* 1: '.*/{name}'\.$"):
+        read_parts(tmp_path)
