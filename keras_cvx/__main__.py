@@ -12,7 +12,7 @@ import numpy as np
 import keras_cvx
 from keras_cvx import plugins
 from keras_cvx.datasets import DatasetError
-from keras_cvx.datasets.formats import read_parts
+from keras_cvx.datasets.reading.formats import read_parts
 from keras_cvx.layers import ResizeWithPad
 from keras_cvx.plugins import registry
 from keras_cvx.visualization import gallery, segmentation_gallery

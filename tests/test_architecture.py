@@ -122,7 +122,7 @@ def test_native_backends_only_in_ops(source):
     """Private modules of `ops` may know the backends; `testing` is for all, one makes tf.data."""
     path, tree = source
     found = {name.split(".")[0] for name, _ in imports(tree)} & HEAVY
-    if place(path) == "datasets/tf_data.py":
+    if place(path) == "datasets/pipelines/tf_data.py":
         found -= {"tensorflow"}
     if room(path) != "testing" and not (room(path) == "ops" and path.name.startswith("_")):
         assert not found, f"{place(path)} imports {sorted(found)}"

@@ -1,20 +1,25 @@
-"""Data sets: readers and writers of files, and scenes made on the spot, as NumPy records."""
+"""Data sets: readers and writers of files, and scenes made on the spot, as NumPy records.
+
+On the ground floor are the data set, its records, the annotations behind them, and their check.
+`reading` and `writing` have a file for each format, and `parsing` what the readers share; `pixels`
+draws and turns; `pipelines` makes batches for `fit`.
+"""
 
 from keras_cvx.datasets.annotations import Annotations, grouped
-from keras_cvx.datasets.coco import coco
-from keras_cvx.datasets.csv import csv
 from keras_cvx.datasets.dataset import Dataset
 from keras_cvx.datasets.digit_scenes import DIGIT_NAMES, digit_scenes
 from keras_cvx.datasets.faults import DatasetError
-from keras_cvx.datasets.masks import masks
-from keras_cvx.datasets.rasterizing import polygon_mask, run_length_mask
+from keras_cvx.datasets.pixels.rasterizing import polygon_mask, run_length_mask
+from keras_cvx.datasets.reading.coco import coco
+from keras_cvx.datasets.reading.csv import csv
+from keras_cvx.datasets.reading.masks import masks
+from keras_cvx.datasets.reading.tfds import tfds
+from keras_cvx.datasets.reading.voc import voc
+from keras_cvx.datasets.reading.yolo import yolo
 from keras_cvx.datasets.record import Record
-from keras_cvx.datasets.tfds import tfds
-from keras_cvx.datasets.voc import voc
-from keras_cvx.datasets.write_coco import write_coco, write_coco_detections
-from keras_cvx.datasets.write_voc import write_voc, write_voc_detections
-from keras_cvx.datasets.write_yolo import write_yolo, write_yolo_detections
-from keras_cvx.datasets.yolo import yolo
+from keras_cvx.datasets.writing.coco import write_coco, write_coco_detections
+from keras_cvx.datasets.writing.voc import write_voc, write_voc_detections
+from keras_cvx.datasets.writing.yolo import write_yolo, write_yolo_detections
 
 __all__ = [
     "DIGIT_NAMES",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_cvx.datasets.regions import Regions, without_regions
+from keras_cvx.datasets.pixels.regions import Regions, without_regions
 
 FRAMES = ("auto", "upright", "stored")
 

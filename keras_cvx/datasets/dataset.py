@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_cvx.datasets.batches import Batches
 from keras_cvx.datasets.checking import check
+from keras_cvx.datasets.pipelines.batches import Batches
 from keras_cvx.datasets.record import Record
 from keras_cvx.ops.arguments import check_integers
 
@@ -152,7 +152,7 @@ class Dataset(Sequence):
             >>> pipeline = data.to_tf_data(16, preprocess=letterbox, shuffle=True)  # doctest: +SKIP
             >>> detector.fit(pipeline, epochs=8)  # doctest: +SKIP
         """
-        from keras_cvx.datasets.tf_data import tf_data
+        from keras_cvx.datasets.pipelines.tf_data import tf_data
 
         batches = Batches(self.annotations, self._rows, batch_size, **options)
         return tf_data(batches, deterministic=deterministic)
@@ -188,7 +188,7 @@ class Dataset(Sequence):
             ValueError: As for `to_tf_data`.
             DatasetError: When a batch is made, if an image cannot be read.
         """
-        from keras_cvx.datasets.py_dataset import BatchesPyDataset
+        from keras_cvx.datasets.pipelines.py_dataset import BatchesPyDataset
 
         batches = Batches(self.annotations, self._rows, batch_size, **options)
         return BatchesPyDataset(
@@ -218,7 +218,7 @@ class Dataset(Sequence):
             DatasetError: When a batch is made, if an image cannot be read.
             ImportError: If grain is missing.
         """
-        from keras_cvx.datasets.grain_dataset import grain_dataset
+        from keras_cvx.datasets.pipelines.grain_dataset import grain_dataset
 
         return grain_dataset(Batches(self.annotations, self._rows, batch_size, **options))
 

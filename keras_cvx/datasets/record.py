@@ -4,16 +4,16 @@ import contextlib
 
 import numpy as np
 
+from keras_cvx.datasets._kept import kept
 from keras_cvx.datasets.faults import DatasetError
-from keras_cvx.datasets.kept import kept
-from keras_cvx.datasets.mask_files import opened_file
-from keras_cvx.datasets.orientation import (
+from keras_cvx.datasets.pixels.mask_files import opened_file
+from keras_cvx.datasets.pixels.orientation import (
     upright_boxes,
     upright_pixels,
     upright_points,
     upright_shape,
 )
-from keras_cvx.datasets.rasterizing import counts_of_mask, filled, paint
+from keras_cvx.datasets.pixels.rasterizing import counts_of_mask, filled, paint
 from keras_cvx.ops.arguments import check_choice
 from keras_cvx.ops.jpeg_files import plain_size_of_file
 from keras_cvx.ops.pictures import orientation_of, picture, upright_size
@@ -48,7 +48,8 @@ class Record:
         mask: Integer `(H, W)`, the class of each pixel: from a file of masks, its ids; from the
             objects' regions, 0 where there is none, otherwise the label + 1. Where objects overlap,
             the one of fewer pixels is in front; of equally many, the later one. Crowds are behind
-            all others.
+            all others. Objects of 255 classes and more have no such mask: 255 would be both the
+            id of a class and that of pixels to be ignored.
     """
 
     def __init__(self, annotations, index):
@@ -264,8 +265,8 @@ class Record:
 
     def _painted(self, size):
         """The class of each pixel of the annotations' frame."""
-        many = len(self._all.class_names) >= IGNORED_ID
-        columns = np.zeros(size[::-1], "int32" if many else "uint8")
+        check_paintable(self._all)
+        columns = np.zeros(size[::-1], "uint8")
         labels, is_crowd = self.labels.tolist(), self.is_crowd.tolist()
         layers = [
             (not is_crowd[order], -int(counts[1::2].sum()), order, counts)
@@ -316,6 +317,24 @@ class Record:
         )
 
 
+def check_paintable(annotations):
+    """Raises if the ids of masks that are painted from objects reach the one of ignored pixels.
+
+    Args:
+        annotations: `Annotations`.
+
+    Raises:
+        DatasetError: Naming the number of classes.
+    """
+    count = len(annotations.class_names)
+    if annotations.masks is None and count >= IGNORED_ID:
+        raise DatasetError(
+            f"{str(annotations.source)!r}: a mask can be painted of at most {IGNORED_ID - 1} "
+            f"classes, for the id {IGNORED_ID} is of pixels to be ignored. Received: {count} "
+            "classes. Use `masks`, the pixels of each object, or put classes together."
+        )
+
+
 def checked_targets(targets, annotations):
     """Which targets a sample is to have, as a tuple.
 
@@ -325,6 +344,7 @@ def checked_targets(targets, annotations):
 
     Raises:
         ValueError: If there is no such target, or the data set has none.
+        DatasetError: If masks are asked for that cannot be painted.
     """
     if targets is None:
         return TARGETS[:1] if annotations.objects is not None else TARGETS[1:]
@@ -336,4 +356,6 @@ def checked_targets(targets, annotations):
             f"`targets` must be {TARGETS[1]!r}: {str(annotations.source)!r} has no boxes. "
             f"Received: targets={targets!r}"
         )
+    if TARGETS[1] in asked:
+        check_paintable(annotations)
     return asked

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
-from keras_cvx.datasets.regions import RegionsBuilder
+from keras_cvx.datasets.pixels.regions import RegionsBuilder
 
 pytestmark = pytest.mark.host
 

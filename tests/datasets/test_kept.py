@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from keras_cvx.datasets.kept import kept
+from keras_cvx.datasets._kept import kept
 
 pytestmark = pytest.mark.host
 

@@ -6,9 +6,9 @@ from PIL import Image, ImageOps
 
 from keras_cvx.datasets import Dataset, DatasetError, coco, polygon_mask, run_length_mask
 from keras_cvx.datasets.annotations import Annotations, Paths, grouped
-from keras_cvx.datasets.orientation import ORIENTATIONS
-from keras_cvx.datasets.rasterizing import counts_of_mask
-from keras_cvx.datasets.regions import RegionsBuilder
+from keras_cvx.datasets.pixels.orientation import ORIENTATIONS
+from keras_cvx.datasets.pixels.rasterizing import counts_of_mask
+from keras_cvx.datasets.pixels.regions import RegionsBuilder
 
 pytestmark = pytest.mark.host
 
@@ -211,3 +211,28 @@ def test_a_data_set_of_masks_has_no_boxes():
 def test_areas_of_boxes_are_not_rounded():
     record = arrays([[5000.1, 7000.1, 5001.1, 7001.1]], [0])
     np.testing.assert_allclose(record.areas, [1.0], rtol=1e-9)
+
+
+def test_a_mask_that_would_confuse_a_class_with_what_is_ignored():
+    """The label 254 would be painted as 255."""
+    builder = RegionsBuilder()
+    builder.add([[0, 0, 2, 0, 2, 2, 0, 2]])
+    objects = grouped([0], 1, {"boxes": [[0, 0, 2, 2]], "labels": [3]}, builder)
+    image = np.zeros((10, 20, 3), "uint8")
+    for count, message in ((254, None), (255, "255 classes"), (1203, "1203 classes")):
+        names = tuple(map(str, range(count)))
+        data = Dataset(Annotations("many", [image], names, objects))
+        assert data[0].masks.sum() == 4
+        assert data[0].sample()["bounding_boxes"]["labels"].tolist() == [3]
+        if message is None:
+            assert np.unique(data[0].mask).tolist() == [0, 4]
+            continue
+        told = rf"^'many': a mask can be painted of at most 254 classes.*Received: {message}"
+        for call in (
+            lambda record=data[0]: record.mask,
+            lambda record=data[0]: record.sample("segmentation_masks"),
+            # Before an image is read.
+            lambda data=data: data.to_pydataset(1, targets="segmentation_masks"),
+        ):
+            with pytest.raises(DatasetError, match=told):
+                call()

@@ -1,0 +1,1 @@
+"""From annotations to pixels: outlines, run-lengths, files of masks, and turned photographs."""
