@@ -107,7 +107,10 @@ class GridDetector(DetectionModel):
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         check_image_shape(inputs.shape, strides)
-        super().__init__(inputs=inputs, outputs=head(extractor(inputs)), **kwargs)
+        maps = extractor(inputs)
+        # Of one stride the extractor gives the map itself.
+        outputs = head(maps if isinstance(maps, list) else [maps])
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
         self.strides = strides
