@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +241,32 @@ def test_only_the_namespace_asked_for_is_imported(install):
     assert plugins.lookup("wanted>double", kind="layer").__name__ == "Double"
     assert wanted in sys.modules
     assert other not in sys.modules
+
+
+WATCHED_IMPORT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import keras, numpy
+opened = []
+sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
+import keras_cvx
+print([path for path in opened if "entry_points" in path or "acme_" in path])
+print([name for name in sys.modules if name.startswith("acme_")])
+keras_cvx.plugins.lookup("named7>double")
+print([name for name in sys.modules if name.startswith("acme_")])
+print(any("entry_points" in path for path in opened))
+"""
+
+
+@pytest.mark.host
+def test_importing_looks_for_no_packages(install, tmp_path):
+    """However many are installed, they cost nothing until one is asked for."""
+    for number in range(10):
+        install(f"acme-{number}", f"named{number}")
+    printed = subprocess.run(
+        [sys.executable, "-c", WATCHED_IMPORT, tmp_path], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines() == ["[]", "[]", "['acme_named7']", "True"]
 
 
 def test_a_namespace_that_is_partly_registered(install):
