@@ -288,6 +288,28 @@ def test_an_entry_point_that_fails(install):
     assert plugins.lookup("sound>Double").__name__ == "Double"
 
 
+def test_an_entry_point_that_fails_half_way(install, tmp_path):
+    """What it registered before is not given out, until all of it can be imported."""
+    module = install("acme-half", "half", f"{install.source}\nraise RuntimeError('no device')")
+    for name in ("half>Double", "half>double", "half>Other", "half>Double"):
+        with pytest.raises(ImportError, match=r"'half', installed by 'acme-half'.*no device"):
+            plugins.lookup(name)
+    install.write(module, f"{install.source}\nmended = True", "half")
+    assert plugins.lookup("half>Double") is sys.modules[module].Double
+    with pytest.raises(ValueError, match="no plugin named 'half>Other'"):
+        plugins.lookup("half>Other")
+
+
+def test_a_namespace_of_which_another_kind_has_the_alias(install):
+    """It came by another way, and does not hide what the entry point registers."""
+    install("acme-other-kind", "otherkind")
+    plugins.register("Loss", kind="loss", package="otherkind", alias="double")(
+        make("Loss", base=keras.losses.Loss)
+    )
+    assert plugins.lookup("otherkind>double", kind="layer").__name__ == "Double"
+    assert plugins.lookup("otherkind>double", kind="loss").__name__ == "Loss"
+
+
 def test_two_distributions_of_one_namespace(install):
     """Neither wins by the order of a search path; other namespaces go on."""
     first = install("acme-first", "claimed", module="acme_first")
