@@ -280,6 +280,9 @@ def _unknown(identifier, name, package, kind):
     ]
     if package == OWN:
         near = _elsewhere(name, kind) or near
+    else:
+        # As one has to ask for it.
+        near = [f"{package}>{name}" for name in near]
     hint = f" Did you mean {near[0]!r}?" if near else ""
     what = f"plugin of kind {kind!r}" if kind else "plugin"
     return (

@@ -370,5 +370,5 @@ def test_messages_name_the_distribution(install, tmp_path):
 
 def test_an_entry_point_without_the_name(install):
     install("acme-wrong", "wrong")
-    with pytest.raises(ValueError, match=r"no plugin named 'wrong>Doubel'. Did you mean 'Double'"):
+    with pytest.raises(ValueError, match=r"named 'wrong>Doubel'. Did you mean 'wrong>Double'"):
         plugins.lookup("wrong>Doubel")
