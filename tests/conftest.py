@@ -204,6 +204,7 @@ def clean_registry(monkeypatch):
     custom = keras.saving.get_custom_objects()
     before, modules = dict(custom), set(sys.modules)
     monkeypatch.setattr(registry, "_plugins", dict(registry._plugins))
+    monkeypatch.setattr(registry, "_failed", set(registry._failed))
     yield
     custom.clear()
     custom.update(before)

@@ -239,7 +239,7 @@ def test_reader_and_visualizer_of_another_package(coco_folder, tmp_path, monkeyp
     for option, message in (
         (
             ["--format", "sheets>list"],
-            "'sheets>list'. Did you mean 'listed'",
+            "'sheets>list'. Did you mean 'sheets>listed'",
         ),
         (["--format", "sheets>sheet"], "must be a plugin of kind 'reader'"),
         (["--format", "cocoa"], "Did you mean 'coco'"),

@@ -22,6 +22,9 @@ class YOLOv1Coding(GridCoding):
     published, all are linear and trained by squared error: a confidence or a probability can
     leave `[0, 1]` and is clipped when it is decoded.
 
+    Which cell answers for an object, and by what loss, are part of what was published, and so no
+    arguments: `AnchorFreeCoding` takes an assigner and a box loss, and a subclass may differ.
+
     Args:
         boxes_per_cell: Positive integer.
         coordinate_weight: Non-negative float, the published lambda_coord.

@@ -183,7 +183,8 @@ def made_loss(loss):
         else:
             made = keras.losses.get(loss)
     except (TypeError, ValueError) as error:
-        raise ValueError(required) from error
+        # Of a name it says which is the nearest.
+        raise ValueError(f"{required}. {error}" if isinstance(loss, str) else required) from error
     if not isinstance(made, keras.losses.Loss):
         raise ValueError(required)
     return made

@@ -80,6 +80,22 @@ def agreeing_part(part, kind, *, argument=None, owner="detector", **settings):
     return made
 
 
+def layer_of(model, layer, argument, *settings, owner="detector"):
+    """A layer that a task model has as a part: by name, made for it; it agrees, and can be saved.
+
+    Args:
+        model: The task model.
+        layer: The object, a class, or the name of a plugin.
+        argument: Name by which errors call it.
+        *settings: Names of the model's attributes in which the layer must agree.
+        owner: What errors call the model.
+    """
+    given = {name: getattr(model, name) for name in settings}
+    layer = agreeing_part(layer, "layer", argument=argument, owner=owner, **given)
+    check_registered(layer, argument, "layer")
+    return layer
+
+
 def _arguments(cls):
     """Names of a class's arguments; of the classes above it too, as far as `**kwargs` go on."""
     names: set = set()

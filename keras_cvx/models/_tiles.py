@@ -68,7 +68,9 @@ def weights(tile, overlap, *, first, last):
     return counted
 
 
-def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_size):
+def tiled_masks(
+    images, predict, input_shape, stride, tile_size, overlap, batch_size, classified=most_probable
+):
     """Masks and confidence of images, each from its tiles.
 
     Args:
@@ -79,6 +81,7 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
         tile_size: None, integer, or pair of integers.
         overlap: None, or integer of at least 0.
         batch_size: Positive integer.
+        classified: Function from logits `(rows, W, C)` to masks and confidence.
 
     Returns:
         Dictionary of `"masks"`, a list of int32 arrays `(H, W)`, and `"confidence"`, of float32.
@@ -108,7 +111,7 @@ def tiled_masks(images, predict, input_shape, stride, tile_size, overlap, batch_
                 "model with `preprocessing`."
             )
         bands = blended(image, predict, size, overlap, stride, batch_size)
-        found = [most_probable(logits) for logits in bands]
+        found = [classified(logits) for logits in bands]
         for name, arrays in result.items():
             arrays.append(np.concatenate([band[name] for band in found]))
     return result

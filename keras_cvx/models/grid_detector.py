@@ -9,7 +9,7 @@ from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.models._checks import check_image_shape, checked_rows, image_weights
-from keras_cvx.models._parts import agreeing_part, check_registered
+from keras_cvx.models._parts import agreeing_part, check_registered, layer_of
 from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth
@@ -40,6 +40,8 @@ class GridDetector(DetectionModel):
         non_max_suppression: A layer from boxes and scores to detections, both in the detector's
             format, or the name of a plugin; a `NonMaxSuppression` with its defaults if None. It can
             be replaced later.
+        decoding: A layer from raw predictions to boxes, in the detector's format, and scores, or
+            the name of a plugin; a `GridDecoding` if None. It can be replaced later.
         preprocessing: A layer such as `ResizeWithPad(128, 128)` that makes images of the backbone's
             size. Through it images of any size, and in lists files too, pass in `predict`,
             `inference_model` and `export`, so that the detections are in each original image,
@@ -50,7 +52,7 @@ class GridDetector(DetectionModel):
     Attributes:
         backbone: The backbone, as it was given.
         head: The head's layer.
-        decoding: The `GridDecoding` layer, from raw predictions to boxes and scores.
+        decoding: The layer from raw predictions to boxes and scores, which can be replaced.
         non_max_suppression: The suppression's layer, which can be replaced.
         preprocessing: The layer through which images of any size pass, or None.
         inference_model: Functional model from images to detections; it shares all weights.
@@ -90,6 +92,7 @@ class GridDetector(DetectionModel):
         coding="anchor_free",
         head=None,
         non_max_suppression=None,
+        decoding=None,
         preprocessing=None,
         **kwargs,
     ):
@@ -107,7 +110,10 @@ class GridDetector(DetectionModel):
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         check_image_shape(inputs.shape, strides)
-        super().__init__(inputs=inputs, outputs=head(extractor(inputs)), **kwargs)
+        maps = extractor(inputs)
+        # Of one stride the extractor gives the map itself.
+        outputs = head(maps if isinstance(maps, list) else [maps])
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
         self.strides = strides
@@ -119,10 +125,16 @@ class GridDetector(DetectionModel):
             if non_max_suppression is None
             else non_max_suppression
         )
-        self.decoding = GridDecoding(coding, bounding_box_format, name="decoding")
+        self.decoding = (
+            GridDecoding(coding, bounding_box_format, name="decoding")
+            if decoding is None
+            else decoding
+        )
         self._scores_detections = True
 
-    _inference_parts = ("non_max_suppression", "preprocessing")
+    _inference_parts = ("non_max_suppression", "decoding", "preprocessing")
+    # In which parts must agree with it.
+    _settings = ("num_classes", "coding", "bounding_box_format")
 
     @property
     def backbone(self):
@@ -134,11 +146,8 @@ class GridDetector(DetectionModel):
         return self.strides
 
     def __setattr__(self, name, value):
-        if name == "non_max_suppression":
-            value = agreeing_part(
-                value, "layer", argument=name, bounding_box_format=self.bounding_box_format
-            )
-            check_registered(value, name, "layer")
+        if name in ("non_max_suppression", "decoding"):
+            value = layer_of(self, value, name, *self._settings)
             super().__setattr__("test_function", None)
         return super().__setattr__(name, value)
 
@@ -280,6 +289,7 @@ class GridDetector(DetectionModel):
             "coding": keras.saving.serialize_keras_object(self.coding),
             "head": keras.saving.serialize_keras_object(self.head),
             "non_max_suppression": keras.saving.serialize_keras_object(self.non_max_suppression),
+            "decoding": keras.saving.serialize_keras_object(self.decoding),
             "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
             "name": self.name,
             "trainable": self.trainable,
@@ -287,5 +297,4 @@ class GridDetector(DetectionModel):
 
     def _part(self, part, kind):
         """A loss or metric; one that is asked for by name gets the detector's own settings."""
-        settings = ("num_classes", "coding", "bounding_box_format")
-        return agreeing_part(part, kind, **{name: getattr(self, name) for name in settings})
+        return agreeing_part(part, kind, **{name: getattr(self, name) for name in self._settings})

@@ -14,7 +14,13 @@ from keras_cvx.models._checks import (
     checked_objects,
     image_weights,
 )
-from keras_cvx.models._parts import agreeing_part, check_agreement, check_registered, is_of_keras
+from keras_cvx.models._parts import (
+    agreeing_part,
+    check_agreement,
+    check_registered,
+    is_of_keras,
+    layer_of,
+)
 from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.arguments import check_integers, shapes_agree
 from keras_cvx.ops.boxes import check_format
@@ -49,6 +55,8 @@ class Localizer(DetectionModel):
             `"labels"` `(B, C + 1)`, probabilities, and `"boxes"` `(B, 4)` in the model's format, or
             the name of a plugin, which is made for the localizer with C + 1 classes;
             `LocalizationHead(C + 1, bounding_box_format=…)` if None.
+        decoding: A layer from what the model gives to detections, or the name of a plugin, such as
+            one with a threshold; a `LocalizationDecoding` if None. It can be replaced later.
         preprocessing: A layer such as `ResizeWithPad(224, 224)` that makes images of the
             backbone's size. Through it images of any size, and in lists files too, pass in
             `predict`, `inference_model` and `export`, so that the detections are in each original
@@ -60,7 +68,7 @@ class Localizer(DetectionModel):
     Attributes:
         backbone: The backbone, as it was given.
         head: The head's layer.
-        decoding: The `LocalizationDecoding` layer.
+        decoding: The layer that makes detections, which can be replaced.
         preprocessing: The layer through which images of any size pass, or None.
         inference_model: Functional model from images to detections; it shares all weights.
 
@@ -85,6 +93,7 @@ class Localizer(DetectionModel):
         *,
         bounding_box_format="xyxy",
         head=None,
+        decoding=None,
         preprocessing=None,
         **kwargs,
     ):
@@ -131,7 +140,15 @@ class Localizer(DetectionModel):
         self.bounding_box_format = bounding_box_format
         self.head = head
         self.preprocessing = preprocessing
-        self.decoding = LocalizationDecoding(name="decoding")
+        self.decoding = LocalizationDecoding(name="decoding") if decoding is None else decoding
+
+    _inference_parts = ("decoding", "preprocessing")
+
+    def __setattr__(self, name, value):
+        if name == "decoding":
+            settings = "num_classes", "bounding_box_format"
+            value = layer_of(self, value, name, *settings, owner="localizer")
+        return super().__setattr__(name, value)
 
     def detections(self, predictions):
         """Detections from what the model gives when it is called.
@@ -207,6 +224,7 @@ class Localizer(DetectionModel):
             "num_classes": self.num_classes,
             "bounding_box_format": self.bounding_box_format,
             "head": keras.saving.serialize_keras_object(self.head),
+            "decoding": keras.saving.serialize_keras_object(self.decoding),
             "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
             "name": self.name,
             "trainable": self.trainable,

@@ -15,6 +15,7 @@ from keras_cvx.models._checks import (
     key_names,
 )
 from keras_cvx.models._parts import (
+    layer_of,
     logits_of,
     loss_of_masks,
     loss_of_regions,
@@ -49,6 +50,8 @@ class Segmenter(TaskModel):
             feature maps of these strides and the images, and gives logits `(B, H, W, C)`.
         ignore_class: Integer, sequence of integers, or None: ids of pixels that count neither in
             the loss nor in the metric.
+        classification: As for `SegmentationDecoding`: what makes masks of logits, in place of the
+            most probable class. It can be replaced.
         preprocessing: A layer such as `ResizeWithPad(256, 256)` that makes images of one size.
             Through it images of any size, and in lists files too, pass in `predict`,
             `inference_model` and `export`, so that each mask has the size of its original image.
@@ -75,29 +78,7 @@ class Segmenter(TaskModel):
         segmenter.predict(images)["masks"]
         ```
 
-        A decoder of one's own is a layer with `strides`:
-
-        ```python
-        @keras_cvx.plugins.register("OneMapDecoder", kind="decoder", package="acme")
-        class OneMapDecoder(keras.layers.Layer):
-            strides = [8]
-
-            def __init__(self, num_classes, **kwargs):
-                super().__init__(**kwargs)
-                self.num_classes = num_classes
-                self.scores = keras.layers.Conv2D(num_classes, 1)
-
-            def build(self, maps_shape, images_shape):
-                self.scores.build(maps_shape[0])
-
-            def call(self, maps, images):
-                return keras.layers.UpSampling2D(8)(self.scores(maps[0]))
-
-            def get_config(self):
-                return {**super().get_config(), "num_classes": self.num_classes}
-
-        segmenter = keras_cvx.models.Segmenter(backbone, 11, decoder=OneMapDecoder(11))
-        ```
+        A decoder of one's own is a layer with `strides`, as that of `examples/plugin_package`.
 
     Reference:
         Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation.
@@ -114,6 +95,7 @@ class Segmenter(TaskModel):
         *,
         decoder="fcn8s",
         ignore_class=255,
+        classification=None,
         preprocessing=None,
         **kwargs,
     ):
@@ -137,7 +119,15 @@ class Segmenter(TaskModel):
         self.num_classes = num_classes
         self.decoder = decoder
         self.ignore_class = ignore_class
+        self.classification = classification
         self.preprocessing = preprocessing
+
+    _inference_parts = ("classification", "preprocessing")
+
+    def __setattr__(self, name, value):
+        if name == "classification" and value is not None:
+            value = layer_of(self, value, name, "num_classes", owner="segmenter")
+        return super().__setattr__(name, value)
 
     @property
     def _largest_stride(self):
@@ -149,11 +139,14 @@ class Segmenter(TaskModel):
         return self.get_layer("feature_extractor").backbone
 
     def _decoded(self, predictions):
-        return SegmentationDecoding(name="decoding")(predictions)
+        return self._decoding(None)(predictions)
 
     def _restored(self, images):
         logits = keras.Model(self.input, self.output)(self.preprocessing(images, training=False))
-        return SegmentationDecoding(self.preprocessing, name="decoding")(logits, images=images)
+        return self._decoding(self.preprocessing)(logits, images=images)
+
+    def _decoding(self, preprocessing):
+        return SegmentationDecoding(preprocessing, self.classification, name="decoding")
 
     def checked_truth(self, x, y):
         """`y` as an array; a `ValueError` if it is no masks of the images `x`."""
@@ -320,9 +313,10 @@ class Segmenter(TaskModel):
         check_no_sample(x, self._truth_key)
         if hasattr(x, "shape"):
             check_images(x, any_size(self.input_shape))
-        found = tiled_masks(
-            x, self._logits, self.input_shape, self._largest_stride, tile_size, overlap, batch_size
-        )
+        shape, stride = self.input_shape, self._largest_stride
+        sizes = tile_size, overlap, batch_size
+        classified = self._decoding(None).classified
+        found = tiled_masks(x, self._logits, shape, stride, *sizes, classified)
         if isinstance(x, (list, tuple)):
             return found
         size = (len(x), *x.shape[spatial_axes()])
@@ -350,6 +344,7 @@ class Segmenter(TaskModel):
             "num_classes": self.num_classes,
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "ignore_class": self.ignore_class,
+            "classification": keras.saving.serialize_keras_object(self.classification),
             "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
             "name": self.name,
             "trainable": self.trainable,
@@ -366,7 +361,7 @@ class Segmenter(TaskModel):
 
     def _of_several_sizes(self, samples, batch_size):
         """What `predict` gives of one preprocessed sample, or of a dataset of such."""
-        decoding = SegmentationDecoding(self.preprocessing)
+        decoding = self._decoding(self.preprocessing)
         masks, confidence = [], []
         for sample in [samples] if isinstance(samples, dict) else samples:
             images = np.asarray(sample["images"])

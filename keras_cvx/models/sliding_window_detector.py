@@ -12,7 +12,7 @@ from keras_cvx.backbones.convolutionalize import check_classifier, convolutional
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.models._any_size import any_size, image_of_list, images_of_batch, written
 from keras_cvx.models._checks import check_no_sample
-from keras_cvx.models._parts import agreeing_part, check_probabilities, check_registered
+from keras_cvx.models._parts import check_probabilities, layer_of
 from keras_cvx.models._task_model import with_parts
 from keras_cvx.ops.arguments import (
     check_choice,
@@ -140,10 +140,7 @@ class SlidingWindowDetector(keras.Model):
 
     def __setattr__(self, name, value):
         if name == "non_max_suppression":
-            value = agreeing_part(
-                value, "layer", argument=name, bounding_box_format=self.bounding_box_format
-            )
-            check_registered(value, name, "layer")
+            value = layer_of(self, value, name, "bounding_box_format")
             # Built for any number of windows, so that its configuration is that of all images.
             value(keras.Input((None, 4)), keras.Input((None, self._num_classes)))
             # By size of the images. In a function, for Keras would find the detector, which every

@@ -95,7 +95,7 @@ def load_model(filepath: str | os.PathLike, **kwargs: Any) -> Any:
         config.pop("compile_config", None)
     custom_objects = kwargs.get("custom_objects")
     _check_imports(what, config, custom_objects)
-    with _told(what), _explained(what, config, custom_objects), reading_a_file():
+    with _explained(what, config, custom_objects), _told(what), reading_a_file():
         return keras.saving.load_model(filepath, **kwargs)
 
 
@@ -147,9 +147,7 @@ def _told(what):
         yield
     except Exception as error:
         # The first cause stands last.
-        reason = str(error).rpartition("Exception encountered: ")[2]
-        if len(reason) > _MOST_CHARACTERS:
-            reason = f"{reason[:_MOST_CHARACTERS]} …"
+        reason = _shortened(str(error).rpartition("Exception encountered: ")[2])
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{what} could not be loaded: {kind}{reason}") from error
 
@@ -175,12 +173,18 @@ def _explained(what, config, custom_objects=None):
             raise
         absent = sorted({name.split(">", 1)[0] for name in missing})
         raise ValueError(
-            f"{what} uses {missing}, and nothing of that name is registered: the namespace "
-            f"{absent} is missing. Install and import the package that registers it; an "
-            f"installed one is imported by `keras_cvx.plugins.lookup({missing[0]!r})`. Registered "
-            f"namespaces: {sorted(namespaces())}; installed entry points: "
-            f"{sorted(entry_points())}."
+            f"{what} uses {_shortened(missing)}, and nothing of that name is registered: the "
+            f"namespace {_shortened(absent)} is missing. Install and import the package that "
+            "registers it; an installed one is imported by "
+            f"`keras_cvx.plugins.lookup({_shortened(repr(missing[0]))})`. Registered namespaces: "
+            f"{sorted(namespaces())}; installed entry points: {sorted(entry_points())}."
         ) from error
+
+
+def _shortened(told):
+    """Text of bearable length, for files can have any."""
+    text = str(told)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]} …"
 
 
 def _parts(config):

@@ -41,6 +41,8 @@ class Plugin:
 T = TypeVar("T")
 
 _plugins: dict[str, Plugin] = {}
+# Namespaces whose entry point failed when it was last imported, perhaps after some registrations.
+_failed: set[str] = set()
 _lock = threading.RLock()
 _reading_a_file = contextvars.ContextVar("_reading_a_file", default=False)
 
@@ -153,14 +155,14 @@ def lookup(identifier: str, kind: str | None = None) -> Any:
     if not isinstance(identifier, str):
         raise TypeError(f"`identifier` must be a string. Received: {identifier!r}")
     package, name = identifier.split(">", 1) if ">" in identifier else (OWN, identifier)
-    found = _find(package, name)
-    if not found and package != OWN and not _reading_a_file.get() and package in entry_points():
-        import_entry_point(package)
-        found = _find(package, name)
-    for plugin in found:
-        if kind is None or plugin.kind == kind:
-            return plugin.object
-    if found:
+    wanted = _find(package, name, kind)
+    if not wanted or package in _failed:
+        if package != OWN and not _reading_a_file.get() and package in entry_points():
+            import_entry_point(package)
+        wanted = _find(package, name, kind)
+    if wanted:
+        return wanted[0].object
+    if found := _find(package, name):
         raise ValueError(
             f"{identifier!r} must be a plugin of kind {kind!r}. Received: "
             f"{found[0].name!r}, which is a {found[0].kind!r}: {_origin(found[0].object)}"
@@ -207,8 +209,8 @@ def _guard(cls):
     cls.from_config = classmethod(guarded)
 
 
-def _find(package, name):
-    own = [plugin for plugin in registered() if plugin.name.startswith(f"{package}>")]
+def _find(package, name, kind=None):
+    own = [plugin for plugin in registered(kind) if plugin.name.startswith(f"{package}>")]
     return [p for p in own if name in (p.name.split(">", 1)[1], p.alias)]
 
 
@@ -230,10 +232,12 @@ def import_entry_point(namespace):
     try:
         claims[claimant, value].load()
     except Exception as error:
+        _failed.add(namespace)
         raise ImportError(
             f"The plugins of the namespace {namespace!r}, installed by {claimant!r}, "
             f"could not be imported from {value!r}: {error!r}"
         ) from error
+    _failed.discard(namespace)
 
 
 def _distribution(point):
@@ -276,6 +280,9 @@ def _unknown(identifier, name, package, kind):
     ]
     if package == OWN:
         near = _elsewhere(name, kind) or near
+    else:
+        # As one has to ask for it.
+        near = [f"{package}>{name}" for name in near]
     hint = f" Did you mean {near[0]!r}?" if near else ""
     what = f"plugin of kind {kind!r}" if kind else "plugin"
     return (

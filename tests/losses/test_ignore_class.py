@@ -241,3 +241,8 @@ def test_names_of_no_class(name):
     message = f"`loss` must be a .* such as 'Dice' or 'LovaszSoftmax'. Received: loss='{name}'"
     with pytest.raises(ValueError, match=message):
         IgnoreClass(name)
+
+
+def test_a_name_that_is_nearly_right():
+    with pytest.raises(ValueError, match="named 'LovaszSoftmaxx'. Did you mean 'LovaszSoftmax'"):
+        IgnoreClass("LovaszSoftmaxx")

@@ -155,7 +155,7 @@ def test_formats(trained, data, box_format):
     detector, _ = trained
     images, truth = data[0][:8], {k: v[:8] for k, v in data[1].items()}
     config = {**detector.get_config(), "bounding_box_format": box_format}
-    del config["non_max_suppression"]
+    del config["non_max_suppression"], config["decoding"]
     other = GridDetector.from_config(config)
     other.set_weights(detector.get_weights())
     other.compile()
@@ -373,10 +373,14 @@ def test_parts_that_could_not_be_loaded_are_refused():
     class Suppression(keras_cvx.layers.NonMaxSuppression):
         pass
 
+    class Decoding(keras_cvx.layers.GridDecoding):
+        pass
+
     for argument, part in {
         "coding": Coding(),
         "head": Head(CLASSES, [8, 16]),
         "non_max_suppression": Suppression(),
+        "decoding": Decoding(),
     }.items():
         name = type(part).__name__
         message = rf"`{argument}` must be of a registered class.*register\(.{name}., kind="
@@ -423,6 +427,7 @@ def test_parts_that_disagree_are_refused():
     for argument, part in {
         "non_max_suppression": parts.NonMaxSuppression(bounding_box_format="xywh"),
         "head": parts.GridDetectionHead(CLASSES, [8, 16], coding="yolov1"),
+        "decoding": parts.GridDecoding(bounding_box_format="yxyx"),
     }.items():
         with pytest.raises(ValueError, match=f"`{argument}` must have the detector's"):
             GridDetector(make_backbone(), CLASSES, **{argument: part})

@@ -1,4 +1,5 @@
 import importlib.metadata
+import shutil
 
 import pytest
 
@@ -22,9 +23,15 @@ def install(tmp_path, monkeypatch):
     """
     monkeypatch.syspath_prepend(tmp_path)
 
+    def write(module, source, namespace):
+        (tmp_path / f"{module}.py").write_text(source.replace("NAMESPACE", namespace))
+        # Written twice in one second, it could be taken for what was compiled before.
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        importlib.invalidate_caches()
+
     def of(distribution, namespace, source=DOUBLE, module=None):
         module = module or f"acme_{namespace}"
-        (tmp_path / f"{module}.py").write_text(source.replace("NAMESPACE", namespace))
+        write(module, source, namespace)
         info = tmp_path / f"{distribution.replace('-', '_')}-1.5.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
@@ -34,5 +41,5 @@ def install(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return module
 
-    of.source = DOUBLE
+    of.source, of.write = DOUBLE, write
     return of

@@ -174,3 +174,21 @@ def test_files_that_are_no_models(tmp_path):
         pass
     with pytest.raises((ValueError, KeyError), match=r"config\.json"):
         plugins.load_model(tmp_path / "empty.keras")
+
+
+def test_a_message_is_told_once_and_whole(saved, tmp_path):
+    """However many namespaces are missing, and however long their names."""
+    path, *_ = saved
+    with pytest.raises(ValueError, match="is missing") as e:
+        plugins.load_model(path)
+    assert str(e.value).count(str(path)) == 1
+    assert str(e.value).endswith("installed entry points: ['saver'].")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = f'"{"a" * 5000}>Double"'.encode()
+    with zipfile.ZipFile(tmp_path / "long.keras", "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content.replace(b'"saver>Double"', name))
+    with pytest.raises(ValueError, match="is missing") as e:
+        plugins.load_model(tmp_path / "long.keras")
+    assert len(str(e.value)) < 3000

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -242,6 +243,32 @@ def test_only_the_namespace_asked_for_is_imported(install):
     assert other not in sys.modules
 
 
+WATCHED_IMPORT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import keras, numpy
+opened = []
+sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
+import keras_cvx
+print([path for path in opened if "entry_points" in path or "acme_" in path])
+print([name for name in sys.modules if name.startswith("acme_")])
+keras_cvx.plugins.lookup("named7>double")
+print([name for name in sys.modules if name.startswith("acme_")])
+print(any("entry_points" in path for path in opened))
+"""
+
+
+@pytest.mark.host
+def test_importing_looks_for_no_packages(install, tmp_path):
+    """However many are installed, they cost nothing until one is asked for."""
+    for number in range(10):
+        install(f"acme-{number}", f"named{number}")
+    printed = subprocess.run(
+        [sys.executable, "-c", WATCHED_IMPORT, tmp_path], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines() == ["[]", "[]", "['acme_named7']", "True"]
+
+
 def test_a_namespace_that_is_partly_registered(install):
     """A class of the namespace that came by another way does not hide its entry point."""
     install("acme-partly", "partly")
@@ -259,6 +286,28 @@ def test_an_entry_point_that_fails(install):
     assert module in str(e.value)
     assert isinstance(e.value.__cause__, RuntimeError)
     assert plugins.lookup("sound>Double").__name__ == "Double"
+
+
+def test_an_entry_point_that_fails_half_way(install, tmp_path):
+    """What it registered before is not given out, until all of it can be imported."""
+    module = install("acme-half", "half", f"{install.source}\nraise RuntimeError('no device')")
+    for name in ("half>Double", "half>double", "half>Other", "half>Double"):
+        with pytest.raises(ImportError, match=r"'half', installed by 'acme-half'.*no device"):
+            plugins.lookup(name)
+    install.write(module, f"{install.source}\nmended = True", "half")
+    assert plugins.lookup("half>Double") is sys.modules[module].Double
+    with pytest.raises(ValueError, match="no plugin named 'half>Other'"):
+        plugins.lookup("half>Other")
+
+
+def test_a_namespace_of_which_another_kind_has_the_alias(install):
+    """It came by another way, and does not hide what the entry point registers."""
+    install("acme-other-kind", "otherkind")
+    plugins.register("Loss", kind="loss", package="otherkind", alias="double")(
+        make("Loss", base=keras.losses.Loss)
+    )
+    assert plugins.lookup("otherkind>double", kind="layer").__name__ == "Double"
+    assert plugins.lookup("otherkind>double", kind="loss").__name__ == "Loss"
 
 
 def test_two_distributions_of_one_namespace(install):
@@ -321,5 +370,5 @@ def test_messages_name_the_distribution(install, tmp_path):
 
 def test_an_entry_point_without_the_name(install):
     install("acme-wrong", "wrong")
-    with pytest.raises(ValueError, match=r"no plugin named 'wrong>Doubel'. Did you mean 'Double'"):
+    with pytest.raises(ValueError, match=r"named 'wrong>Doubel'. Did you mean 'wrong>Double'"):
         plugins.lookup("wrong>Doubel")

@@ -21,6 +21,9 @@ class SegmentationDecoding(keras.layers.Layer):
 
     Args:
         preprocessing: A layer such as `ResizeWithPad(256, 256)`, or None.
+        classification: What takes the place of the most probable class: a layer from logits
+            `(B, H, W, C)`, or `(H, W, C)`, to masks and confidence of their size as below, or the
+            name of a plugin of kind `"layer"`; such as one with thresholds.
         **kwargs: As for every Keras layer (`name`, `dtype`).
 
     Call arguments:
@@ -34,7 +37,8 @@ class SegmentationDecoding(keras.layers.Layer):
         pixel off, the id is −1; there the confidence is NaN or 0.
 
     Raises:
-        ValueError: If `preprocessing` is no such layer, or the logits are not of its size.
+        ValueError: If a part is no such layer, or the logits are not of the size of
+            `preprocessing`.
 
     Example:
         >>> from keras_cvx.layers import ResizeWithPad
@@ -45,7 +49,7 @@ class SegmentationDecoding(keras.layers.Layer):
         ([[0, 1]], [[0.5, 1.0]])
     """
 
-    def __init__(self, preprocessing=None, **kwargs):
+    def __init__(self, preprocessing=None, classification=None, **kwargs):
         super().__init__(**kwargs)
         if preprocessing is not None and not isinstance(preprocessing, GeometricLayer):
             raise ValueError(
@@ -53,14 +57,38 @@ class SegmentationDecoding(keras.layers.Layer):
                 f"as `keras_cvx.layers.ResizeWithPad(256, 256)`. Received: {preprocessing!r}"
             )
         self.preprocessing: Any = preprocessing
+        self.classification: Any = (
+            None if classification is None else plugins.get(classification, kind="layer")
+        )
         # Half precision tells no probabilities near 1 apart.
         self.autocast = False
         self.built = True
 
     def call(self, logits, images=None):
         if self.preprocessing is None:
-            return most_probable(logits)
+            return self.classified(logits)
         return self.at_size(logits, self._size_of(logits, images, ops.shape))
+
+    def classified(self, logits):
+        """Masks and confidence of the logits' own size.
+
+        Args:
+            logits: Float array `(B, H, W, C)`, or `(H, W, C)`.
+
+        Returns:
+            As `call` does; of NumPy arrays, NumPy arrays.
+        """
+        if self.classification is None:
+            return most_probable(logits)
+        found = self.classification(logits)
+        if not isinstance(found, dict) or set(found) != {"masks", "confidence"}:
+            raise ValueError(
+                "`classification` must give a dictionary of 'masks' and 'confidence'. Received: "
+                f"{sorted(map(str, found)) if isinstance(found, dict) else type(found).__name__}"
+            )
+        if isinstance(logits, np.ndarray):
+            found = keras.tree.map_structure(ops.convert_to_numpy, found)
+        return found
 
     def at_size(self, logits, size):
         """As `call`, with the size of the images that went into `preprocessing`.
@@ -75,7 +103,7 @@ class SegmentationDecoding(keras.layers.Layer):
             As `call` does.
         """
         restore = self.preprocessing.restore_maps
-        found = most_probable(restore(logits, size))
+        found = self.classified(restore(logits, size))
         xp = np if isinstance(logits, np.ndarray) else ops
         seen = restore(xp.ones((*self._target, 1), "float32"), size)[..., 0] > 0.5
         return {
@@ -97,12 +125,14 @@ class SegmentationDecoding(keras.layers.Layer):
         return {
             **super().get_config(),
             "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
+            "classification": keras.saving.serialize_keras_object(self.classification),
         }
 
     @classmethod
     def from_config(cls, config):
-        part = keras.saving.deserialize_keras_object(config["preprocessing"])
-        return cls(**{**config, "preprocessing": part})
+        names = {"preprocessing", "classification"} & set(config)
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
+        return cls(**{**config, **parts})
 
     @property
     def _target(self):

@@ -35,6 +35,34 @@ def test_is_the_most_probable_class():
     np.testing.assert_allclose(found["confidence"], softmax(logits).max(-1), atol=1e-6)
 
 
+def test_another_classification():
+    class Least(keras.layers.Layer):
+        def call(self, logits):
+            confidence = ops.min(logits, axis=-1)
+            return {"masks": ops.argmin(logits, axis=-1), "confidence": confidence}
+
+    logits, letterbox = logits_of(2, 4, 4, 3), ResizeWithPad(4, 4)
+    found = as_numpy(SegmentationDecoding(classification=Least())(logits))
+    np.testing.assert_array_equal(found["masks"], logits.argmin(-1))
+    decoding = SegmentationDecoding(letterbox, Least())
+    for array in (logits[0], ops.convert_to_tensor(logits[0])):
+        found = as_numpy(decoding.at_size(array, (4, 4)))
+        np.testing.assert_array_equal(found["masks"], logits[0].argmin(-1))
+        np.testing.assert_allclose(found["confidence"], logits[0].min(-1), atol=1e-6)
+    assert isinstance(decoding.at_size(logits[0], (4, 4))["masks"], np.ndarray)
+    again = SegmentationDecoding(letterbox, SegmentationDecoding(name="plain"))
+    again = SegmentationDecoding.from_config(again.get_config())
+    assert again.classification.name == "plain"
+
+
+@pytest.mark.parametrize(
+    "wrong", [keras.layers.Identity(), keras.layers.Lambda(lambda x: {"a": x})]
+)
+def test_a_classification_that_gives_something_else(wrong):
+    with pytest.raises(ValueError, match=r"`classification` must give a dictionary of 'masks' and"):
+        SegmentationDecoding(classification=wrong)(logits_of(2, 4, 4, 3))
+
+
 def test_logits_beyond_the_exponential():
     logits = np.float32([[[[1000.0, 0.0], [-1000.0, -1000.0]]]])
     found = as_numpy(SegmentationDecoding()(logits))
