@@ -11,6 +11,7 @@ from keras_cvx.losses.ignore_class import IgnoreClass
 from keras_cvx.losses.loss_sum import LossSum
 from keras_cvx.losses.segmentation_loss import SegmentationLoss
 from keras_cvx.ops.arguments import shapes_agree, spatial_axes
+from keras_cvx.plugins.loading import made
 
 
 def check_agreement(part, argument, *, owner="detector", **settings):
@@ -38,6 +39,20 @@ def check_registered(part, argument, kind):
             f'`@keras_cvx.plugins.register("{cls.__name__}", kind="{kind}", package=...)`, where '
             "the package is a name of your own."
         )
+
+
+def check_coding(coding):
+    """Raises if a coding, or what it is made of, could be saved but not loaded."""
+    check_registered(coding, "coding", "coding")
+    try:
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(coding))
+    # Whatever an author's own code raises.
+    except Exception as error:
+        raise ValueError(
+            "`coding` must come back from its configuration, or no file of the model could be "
+            f"loaded. Received: {coding!r}. If it has a function or an object of your own, such as "
+            f"an assigner, register that as it is registered. ({error})"
+        ) from error
 
 
 def is_of_keras(name, kind):
@@ -70,14 +85,14 @@ def agreeing_part(part, kind, *, argument=None, owner="detector", **settings):
         **settings: The model's, by the names that the part's constructor may have for them.
     """
     if isinstance(part, str):
-        made = plugins.lookup(part, kind)
-        if not isinstance(made, type):
-            return made
-        taken = _arguments(made)
-        return made(**{name: x for name, x in settings.items() if name in taken})
-    made = part if kind == "loss" and callable(part) else plugins.get(part, kind)
-    check_agreement(made, argument or kind, owner=owner, **settings)
-    return made
+        found = plugins.lookup(part, kind)
+        if not isinstance(found, type):
+            return found
+        taken = _arguments(found)
+        return made(found, part, **{name: x for name, x in settings.items() if name in taken})
+    given = part if kind == "loss" and callable(part) else plugins.get(part, kind)
+    check_agreement(given, argument or kind, owner=owner, **settings)
+    return given
 
 
 def layer_of(model, layer, argument, *settings, owner="detector"):

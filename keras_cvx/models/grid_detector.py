@@ -9,7 +9,7 @@ from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.models._checks import check_image_shape, checked_rows, image_weights
-from keras_cvx.models._parts import agreeing_part, check_registered, layer_of
+from keras_cvx.models._parts import agreeing_part, check_coding, check_registered, layer_of
 from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth
@@ -105,7 +105,7 @@ class GridDetector(DetectionModel):
         head = agreeing_part(
             head, "layer", argument="head", num_classes=num_classes, coding=coding, strides=strides
         )
-        check_registered(coding, "coding", "coding")
+        check_coding(coding)
         check_registered(head, "head", "layer")
         images = backbone.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")

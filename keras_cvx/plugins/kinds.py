@@ -35,6 +35,8 @@ def fault(target, kind):
     """
     if not callable(target) or not hasattr(target, "__qualname__"):
         return "a plugin must be a class or a function"
+    if target.__qualname__.endswith("<lambda>"):
+        return "a plugin must be a class or a function with a name, and no lambda"
     return _wrong_form(target, kind) or _unsaveable(target, kind)
 
 
@@ -45,8 +47,18 @@ def _wrong_form(target, kind):
         fits = issubclass(target, expected)
     if expected is not None and not fits:
         return f"a plugin of kind {kind!r} must be a subclass of `keras.{expected.__name__}`"
-    missing = [f"`{name}`" for name in _METHODS.get(kind, ()) if not _has(target, name)]
+    missing = [f"`{name}`" for name in lacking(target, kind)]
     return f"a plugin of kind {kind!r} must have {' and '.join(missing)}" if missing else None
+
+
+def lacking(target, kind):
+    """Names of the methods that a plugin of a kind has, and this class, function or object lacks.
+
+    Args:
+        target: Any object.
+        kind: String.
+    """
+    return [name for name in _METHODS.get(kind, ()) if not _has(target, name)]
 
 
 def _unsaveable(target, kind):

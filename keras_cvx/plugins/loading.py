@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_cvx.plugins.kinds import KERAS_KINDS
+from keras_cvx.plugins.kinds import KERAS_KINDS, lacking
 from keras_cvx.plugins.registry import (
     entry_points,
     lookup,
@@ -41,8 +41,9 @@ def get(identifier: Any, kind: str) -> Any:
         An object of that kind. A registered function is returned as it is.
 
     Raises:
-        ValueError: If there is no such plugin or it is of another kind, or a configuration needs
-            one that is not registered, or code that is not imported.
+        ValueError: If there is no such plugin or it is of another kind, or its class needs
+            arguments, or a configuration needs one that is not registered, or code that is not
+            imported.
 
     Example:
         >>> get("yolov1", kind="coding").boxes_per_cell
@@ -50,19 +51,40 @@ def get(identifier: Any, kind: str) -> Any:
     """
     if isinstance(identifier, str):
         found = lookup(identifier, kind)
-        return found() if isinstance(found, type) else found
+        return made(found, identifier) if isinstance(found, type) else found
+    received = identifier
     if isinstance(identifier, type):
-        return get(identifier(), kind)
-    if isinstance(identifier, dict):
+        received = made(identifier, identifier.__name__)
+    elif isinstance(identifier, dict):
         _check_imports("The configuration", identifier)
         with _explained("The configuration", identifier):
-            return get(keras.saving.deserialize_keras_object(identifier), kind)
-    if not _is_of_kind(identifier, kind):
+            received = keras.saving.deserialize_keras_object(identifier)
+    if not _is_of_kind(received, kind):
         raise ValueError(
             f"A plugin of kind {kind!r} is required: its name, its configuration or the object. "
-            f"Received: {identifier!r}{origin_of_plugin(identifier)}"
+            f"Received: {_shortened(repr(received))}{origin_of_plugin(received)}"
         )
-    return identifier
+    return received
+
+
+def made(cls, name, **settings):
+    """An object of a plugin's class.
+
+    Args:
+        cls: The class.
+        name: What it was asked for by, for the error.
+        **settings: Arguments of the class.
+
+    Raises:
+        ValueError: If it needs more arguments than these.
+    """
+    try:
+        inspect.signature(cls).bind(**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"{name!r} cannot be made by its name alone: {error}. Make the object, and pass it."
+        ) from error
+    return cls(**settings)
 
 
 def load_model(filepath: str | os.PathLike, **kwargs: Any) -> Any:
@@ -202,12 +224,17 @@ def _parts(config):
 def _is_of_kind(candidate, kind):
     if kind in KERAS_KINDS and isinstance(candidate, KERAS_KINDS[kind]):
         return True
-    kinds = {plugin.object: plugin.kind for plugin in registered()}
+    kinds: dict[Any, set] = {}
+    for plugin in registered():
+        kinds.setdefault(plugin.object, set()).add(plugin.kind)
     if inspect.isroutine(candidate) and candidate in kinds:
-        return kinds[candidate] == kind
-    if kind in KERAS_KINDS:
+        return kind in kinds[candidate]
+    if kind in KERAS_KINDS or candidate is None:
         return False
-    if type(candidate) in kinds or candidate is None:
-        return any(kinds.get(cls) == kind for cls in type(candidate).__mro__)
+    if type(candidate) in kinds:
+        return any(kind in kinds.get(cls, ()) for cls in type(candidate).__mro__)
     # An object that its author has not registered is trusted, but not what is clearly no plugin.
-    return not isinstance(candidate, (int, float, list, tuple, *KERAS_KINDS.values()))
+    values = bool, int, float, bytes, list, tuple, set, dict
+    return not isinstance(candidate, (*values, *KERAS_KINDS.values())) and not lacking(
+        candidate, kind
+    )

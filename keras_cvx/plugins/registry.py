@@ -197,16 +197,16 @@ def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 def _guard(cls):
     """Lets names in a configuration import nothing, also where Keras itself reads a file."""
-    from_config = getattr(cls, "from_config", None)
-    if not inspect.ismethod(from_config):
+    method = inspect.getattr_static(cls, "from_config", None)
+    if not isinstance(method, (classmethod, staticmethod)):
         return
 
-    @functools.wraps(from_config.__func__)
-    def guarded(cls, *args, **kwargs):
+    @functools.wraps(method.__func__)
+    def guarded(*args, **kwargs):
         with reading_a_file():
-            return from_config.__func__(cls, *args, **kwargs)
+            return method.__func__(*args, **kwargs)
 
-    cls.from_config = classmethod(guarded)
+    cls.from_config = type(method)(guarded)
 
 
 def _find(package, name, kind=None):
@@ -231,7 +231,8 @@ def import_entry_point(namespace):
     ((claimant, value),) = claims
     try:
         claims[claimant, value].load()
-    except Exception as error:
+    # A module that ends the process as if it were a program must not.
+    except (Exception, SystemExit) as error:
         _failed.add(namespace)
         raise ImportError(
             f"The plugins of the namespace {namespace!r}, installed by {claimant!r}, "
@@ -241,7 +242,7 @@ def import_entry_point(namespace):
 
 
 def _distribution(point):
-    return point.dist.name if point.dist else "an unknown distribution"
+    return (point.dist and point.dist.name) or "an unknown distribution"
 
 
 def _share_alias(plugin, other):
@@ -259,7 +260,7 @@ def _place(target):
 
 def _origin(target):
     """Where a class or function is defined, and by which distribution, as far as that is known."""
-    module = target.__module__.split(".")[0]
+    module = str(target.__module__).split(".")[0]
     distributions = importlib.metadata.packages_distributions().get(module, [])
     return " of ".join([_place(target), *sorted(set(distributions))])
 

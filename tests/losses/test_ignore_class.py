@@ -244,5 +244,5 @@ def test_names_of_no_class(name):
 
 
 def test_a_name_that_is_nearly_right():
-    with pytest.raises(ValueError, match=r"named 'LovaszSoftmaxx'. Did you mean 'LovaszSoftmax'"):
+    with pytest.raises(ValueError, match=r"named 'LovaszSoftmaxx'\. Did you mean 'LovaszSoftmax'"):
         IgnoreClass("LovaszSoftmaxx")

@@ -390,6 +390,21 @@ def test_parts_that_could_not_be_loaded_are_refused():
         assert GridDetector(make_backbone(), CLASSES, coding=Coding()).coding
 
 
+def assign_nothing(overlaps, scores, boxes, present, centers, strides, **_):
+    nothing = ops.zeros_like(overlaps)
+    return nothing > 0, ops.sum(nothing, axis=1)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_coding_of_parts_that_could_not_be_loaded_is_refused():
+    coding = keras_cvx.codings.AnchorFreeCoding(assigner=assign_nothing)
+    with pytest.raises(ValueError, match=r"`coding` must come back from.*an assigner"):
+        GridDetector(make_backbone(), CLASSES, coding=coding)
+    keras_cvx.plugins.register("nothing", kind="assigner", package="acme")(assign_nothing)
+    detector = GridDetector(make_backbone(), CLASSES, coding=coding)
+    assert detector.coding.assigner is assign_nothing
+
+
 @pytest.mark.usefixtures("clean_registry")
 def test_parts_that_keras_knows_are_taken():
     @keras.saving.register_keras_serializable("acme")

@@ -104,6 +104,7 @@ def test_what_can_be_of_a_kind(target, kind):
     [
         (3, "reader", "must be a class or a function"),
         (keras.layers.Identity(), "layer", "must be a class or a function"),
+        (lambda path: None, "reader", "and no lambda"),
         (Automatic, "loss", "must be a subclass of `keras.Loss`"),
         (Described, "metric", "must be a subclass of `keras.Metric`"),
         (Described, "decoder", "must be a subclass of `keras.Layer`"),

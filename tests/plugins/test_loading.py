@@ -48,11 +48,40 @@ def test_get():
         (keras.losses.MeanSquaredError(), "layer"),
         (None, "layer"),
         (keras.saving.serialize_keras_object(YOLOv1Coding()), "loss"),
+        ({}, "coding"),
+        ({"boxes_per_cell": 1}, "coding"),
+        ({"class_name": "__bytes__", "config": {"value": "yolov1"}}, "coding"),
+        (b"yolov1", "schedule"),
+        (object(), "coding"),
+        (object(), "assigner"),
+        (keras.layers.Identity(), "assigner"),
     ],
 )
 def test_get_of_the_wrong_kind(identifier, kind):
     with pytest.raises(ValueError, match=f"plugin of kind '{kind}' is required.*Received: "):
         plugins.get(identifier, kind)
+
+
+def test_get_of_a_class_that_needs_arguments():
+    @plugins.register("Needy", kind="coding", package="acme")
+    class Needy(YOLOv1Coding):
+        def __init__(self, boxes_per_cell):
+            super().__init__(boxes_per_cell)
+
+    for identifier in ("acme>Needy", Needy):
+        with pytest.raises(ValueError, match=r"Needy' cannot be made by its name.*_cell'\. Make"):
+            plugins.get(identifier, kind="coding")
+
+
+def test_get_of_what_is_of_two_kinds():
+    def both(*_, **__):
+        pass
+
+    for name, kind in (("first", "assigner"), ("second", "loss")):
+        plugins.register(name, kind=kind, package="acme")(both)
+    assert plugins.get(both, kind="assigner") is plugins.get(both, kind="loss") is both
+    with pytest.raises(ValueError, match="'decoder' is required"):
+        plugins.get(both, kind="decoder")
 
 
 @pytest.fixture
@@ -122,6 +151,22 @@ def test_a_name_in_a_file_imports_nothing(install, tmp_path):
     assert module not in sys.modules
     plugins.lookup("named>double")
     assert plugins.load_model(tmp_path / "model.keras").layers[-1].inner == "named>double"
+
+
+@pytest.mark.parametrize("method", [classmethod, staticmethod])
+def test_keras_own_loading_imports_nothing_either(install, method):
+    """Of a registered class, whatever form its `from_config` has."""
+    module = install("acme-guarded", "guarded")
+
+    class Curious(keras.layers.Layer):
+        from_config = method(lambda *_: plugins.get("guarded>double", kind="layer"))
+
+    plugins.register("Curious", kind="layer", package="acme")(Curious)
+    with pytest.raises(ValueError, match="A model file imports nothing"):
+        Curious.from_config({})
+    assert module not in sys.modules
+    assert plugins.lookup("guarded>double")
+    assert Curious.from_config({}).name.startswith("double")
 
 
 def test_a_failure_that_no_plugin_explains(tmp_path):

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import threading
@@ -286,6 +287,31 @@ def test_an_entry_point_that_fails(install):
     assert module in str(e.value)
     assert isinstance(e.value.__cause__, RuntimeError)
     assert plugins.lookup("sound>Double").__name__ == "Double"
+
+
+def test_an_entry_point_that_ends_the_process(install):
+    install("acme-program", "program", "raise SystemExit(3)")
+    with pytest.raises(ImportError, match=r"'program', installed by 'acme-program'.*SystemExit"):
+        plugins.lookup("program>Double")
+
+
+def test_a_distribution_without_a_name(install, tmp_path):
+    install("acme-nameless", "nameless", "raise RuntimeError('no such device')")
+    (tmp_path / "acme_nameless-1.5.dist-info" / "METADATA").unlink()
+    with pytest.raises(ImportError, match="installed by 'an unknown distribution'"):
+        plugins.lookup("nameless>Double")
+
+
+def test_names_of_any_letters():
+    """They come back from JSON, and from a class that says of no module that it is its own."""
+    thing = make("Thing", module=None)
+    plugins.register("ü b/c\n", kind="layer", package="né.x-y", alias="→")(thing)
+    assert plugins.lookup("né.x-y>→") is thing
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing(name="x"))))
+    assert config["registered_name"] == "né.x-y>ü b/c\n"
+    assert isinstance(plugins.get(config, kind="layer"), thing)
+    with pytest.raises(ValueError, match="cannot be registered as"):
+        plugins.register("ü b/c\n", kind="layer", package="né.x-y")(make("Other", module=None))
 
 
 def test_an_entry_point_that_fails_half_way(install, tmp_path):
