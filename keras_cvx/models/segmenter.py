@@ -67,37 +67,38 @@ class Segmenter(TaskModel):
             its range, or the class of a part is not registered.
 
     Example:
-        ```python
-        backbone = keras_cvx.backbones.get("MobileNetV2", input_shape=(None, None, 3))
-        segmenter = keras_cvx.models.Segmenter(backbone, num_classes=11, decoder="fcn8s")
-        segmenter.compile(optimizer=keras.optimizers.AdamW(1e-3))
-        segmenter.fit(images, masks, epochs=8, class_weight={0: 0.5})
-        segmenter.predict(images)["masks"]
-        ```
+        >>> inputs = keras.Input((None, None, 3))
+        >>> x = keras.layers.Conv2D(8, 8, strides=8)(inputs)
+        >>> x = keras.layers.MaxPooling2D()(keras.layers.MaxPooling2D()(x))
+        >>> backbone = keras.Model(inputs, x)
+        >>> segmenter = Segmenter(backbone, num_classes=11, decoder="fcn8s")
+        >>> segmenter.compile(optimizer=keras.optimizers.AdamW(1e-3))
+        >>> images, masks = ops.zeros((1, 32, 32, 3)), ops.zeros((1, 32, 32), "int32")
+        >>> history = segmenter.fit(images, masks, epochs=1, class_weight={0: 0.5}, verbose=0)
+        >>> segmenter.predict(images, verbose=0)["masks"].shape
+        (1, 32, 32)
 
         A decoder of one's own is a layer with `strides`:
 
-        ```python
-        @keras_cvx.plugins.register("OneMapDecoder", kind="decoder", package="acme")
-        class OneMapDecoder(keras.layers.Layer):
-            strides = [8]
-
-            def __init__(self, num_classes, **kwargs):
-                super().__init__(**kwargs)
-                self.num_classes = num_classes
-                self.scores = keras.layers.Conv2D(num_classes, 1)
-
-            def build(self, maps_shape, images_shape):
-                self.scores.build(maps_shape[0])
-
-            def call(self, maps, images):
-                return keras.layers.UpSampling2D(8)(self.scores(maps[0]))
-
-            def get_config(self):
-                return {**super().get_config(), "num_classes": self.num_classes}
-
-        segmenter = keras_cvx.models.Segmenter(backbone, 11, decoder=OneMapDecoder(11))
-        ```
+        >>> @plugins.register("OneMapDecoder", kind="decoder", package="doctest")
+        ... class OneMapDecoder(keras.layers.Layer):
+        ...     strides = [8]
+        ...
+        ...     def __init__(self, num_classes, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...         self.num_classes = num_classes
+        ...         self.scores = keras.layers.Conv2D(num_classes, 1)
+        ...
+        ...     def build(self, maps_shape, images_shape):
+        ...         self.scores.build(maps_shape[0])
+        ...
+        ...     def call(self, maps, images):
+        ...         return keras.layers.UpSampling2D(8)(self.scores(maps[0]))
+        ...
+        ...     def get_config(self):
+        ...         return {**super().get_config(), "num_classes": self.num_classes}
+        >>> Segmenter(backbone, 11, decoder=OneMapDecoder(11)).output_shape
+        (None, None, None, 11)
 
     Reference:
         Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation.
