@@ -39,7 +39,7 @@ def _object_page(name, value, figures):
         body = f".. autofunction:: {name}\n"
     else:
         body = f".. data:: {last}\n\n   {CONSTANTS[name]} ``{value!r}``\n"
-    lines += [f".. drawn:: {figure}\n" for figure in figures]
+        body += "".join(f"\n   .. drawn:: {figure}\n" for figure in figures)
     return "\n".join([*lines, body])
 
 
@@ -67,14 +67,15 @@ def _write(path, text):
 
 
 def _write_pages(app):
-    values, figures = public_objects(), contents.objects()
+    values = public_objects()
+    app.figures = contents.objects()
     written = set()
     for namespace in NAMESPACES:
         inside = {n: v for n, v in values.items() if n.split(".")[1] == namespace}
         pages = {API / f"{namespace}.rst": _namespace_page(namespace, inside)[0]}
         for name, value in inside.items():
             path = API / namespace / f"{name.rpartition('.')[2]}.rst"
-            pages[path] = _object_page(name, value, figures.get(name, []))
+            pages[path] = _object_page(name, value, app.figures.get(name, []))
         for path, text in pages.items():
             _write(path, text)
         written |= set(pages)
@@ -133,6 +134,11 @@ def _docstring(app, what, name, value, options, lines):
             parts.append([])
             example = begins
         parts[-1].append(line)
+    if name in app.figures:
+        # Below the first paragraph, where a reader looks first.
+        shown = [[f".. drawn:: {figure}", ""] for figure in app.figures[name]]
+        end = parts[0].index("") + 1 if "" in parts[0] else len(parts[0])
+        parts[0][end:end] = [line for figure in shown for line in figure]
     text = [
         part if part and part[0].lstrip().startswith(">>> ") else _with_literals(part)
         for part in parts

@@ -93,7 +93,8 @@ def configuration(here):
     return {
         "examples_dirs": copied_scripts(here.parent / "examples"),
         "gallery_dirs": "gallery",
-        "filename_pattern": "",
+        # GALLERY=letterbox runs that script alone.
+        "filename_pattern": os.environ.get("GALLERY", ""),
         "abort_on_example_error": True,
         "only_warn_on_example_error": False,
         "reset_argv": "gallery.arguments",

@@ -1,13 +1,10 @@
-"""What the kernel of each page begins with: figures are shown, sharp and with room around them."""
+"""How the kernel of each page is set up: figures are shown whole, without pyplot too."""
 
-STARTUP = """
-from IPython import get_ipython
-
-shell = get_ipython()
-shell.run_line_magic("config", "InlineBackend.figure_formats = {'png'}")
-shell.run_line_magic("config", "InlineBackend.print_figure_kwargs = {'bbox_inches': None}")
-shell.run_line_magic("matplotlib", "inline")
-del shell
+SETTINGS = """
+c = get_config()
+c.IPKernelApp.matplotlib = "inline"
+c.InlineBackend.figure_formats = {"png"}
+c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}
 """
 
 
@@ -20,7 +17,7 @@ def profile(folder):
     Returns:
         The same path.
     """
-    startup = folder / "profile_default" / "startup"
-    startup.mkdir(parents=True, exist_ok=True)
-    (startup / "00_figures.py").write_text(STARTUP, "utf-8")
+    place = folder / "profile_default"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "ipython_kernel_config.py").write_text(SETTINGS, "utf-8")
     return folder

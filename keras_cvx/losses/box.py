@@ -158,7 +158,7 @@ class IoULoss(_BoxOverlapLoss):
     for that; DIoU and CIoU, which know distances and aspect ratios, are those of the boxes on an
     image that is stretched to a square.
 
-    **As the `box_loss` of a detector**, with `reduction="sum"`, because these detectors divide by
+    **As the box loss of a detector**, with `reduction="sum"`, because these detectors divide by
     the number of their boxes themselves:
 
     - KerasCV's `YOLOV8Detector` gives boxes, `"xyxy"` whatever the format of the data set: the
