@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Keras downloads nothing here, and a picture needs no screen.
 export MPLBACKEND ?= agg
 
-.PHONY: demo test test-oldest lint bench clean
+.PHONY: demo test test-oldest lint docs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/detect_digits.py
@@ -44,11 +44,16 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Draws the figures, runs the pages, the examples and the docstrings, and ends at the first warning.
+# DOCTESTS=0 and GALLERY=0 leave the last two out, for whoever writes a page.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.benchmarks $(BENCHMARKS)
 
 clean:
-	rm -rf .venv .venv-oldest demo_output
+	rm -rf .venv .venv-oldest demo_output docs/_build docs/_drawn docs/api docs/gallery
 
 # torch comes first and alone, so that its pin holds for whatever depends on it. KerasCV and
 # KerasHub are peers of the benchmarks, and their detectors are trained with our losses.
@@ -57,6 +62,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[jax,torch,keras-cv,keras-hub,dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 # The one peer of the benchmarks that no test needs.

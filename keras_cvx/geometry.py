@@ -203,6 +203,11 @@ def transform_points(points, geometry):
 
     Raises:
         ValueError: If the shapes do not go together.
+
+    Example:
+        >>> record = resize_with_pad((50, 100), (64, 64), allow_upscale=False)
+        >>> transform_points([[100.0, 50.0]], record).tolist()
+        [[64.0, 48.0]]
     """
     _, points, source, content, offset = _prepared(points, "points", 2, geometry)
     return points * content / source + offset
@@ -220,6 +225,11 @@ def restore_points(points, geometry):
 
     Raises:
         ValueError: If the shapes do not go together.
+
+    Example:
+        >>> record = resize_with_pad((50, 100), (64, 64), allow_upscale=False)
+        >>> restore_points([[64.0, 48.0]], record).tolist()
+        [[100.0, 50.0]]
     """
     _, points, source, content, offset = _prepared(points, "points", 2, geometry)
     return (points - offset) * source / content
@@ -288,6 +298,10 @@ def transform_mask(mask, geometry, *, fill_value=255):
 
     Raises:
         ValueError: If the mask is not of the source's size, or cannot hold `fill_value`.
+
+    Example:
+        >>> transform_mask(np.array([[7, 1]]), resize((1, 2), (2, 4))).tolist()
+        [[7, 7, 1, 1], [7, 7, 1, 1]]
     """
     mask, record, centers = _mask(mask, geometry, "source_size", "target_size")
     scale = record["source_size"] / record["content_size"]
@@ -308,6 +322,10 @@ def restore_mask(mask, geometry, *, fill_value=255):
 
     Raises:
         ValueError: If the mask is not of the target's size, or cannot hold `fill_value`.
+
+    Example:
+        >>> restore_mask(np.array([[7, 7, 1, 1], [7, 7, 1, 1]]), resize((1, 2), (2, 4))).tolist()
+        [[7, 1]]
     """
     mask, record, centers = _mask(mask, geometry, "target_size", "source_size")
     scale = record["content_size"] / record["source_size"]

@@ -77,6 +77,13 @@ class AnchorFreeCoding(GridCoding):
     Raises:
         ValueError: If an argument is out of its range, or of another kind.
 
+    Example:
+        >>> coding = AnchorFreeCoding(top_k=5, bins=8)
+        >>> [channels for channels, _ in coding.branches(num_classes=10)]
+        [32, 10]
+        >>> plugins.get("anchor_free", kind="coding").bins
+        16
+
     Reference:
         - Feng et al. 2021, TOOD, equations 1 to 5 (assignment, targets).
         - Li et al. 2020, Generalized Focal Loss, equations 5 and 6 (distribution of a side; there

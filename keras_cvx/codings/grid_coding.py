@@ -12,6 +12,21 @@ class GridCoding:
     All coordinates are float32 corners `x0, y0, x1, y1` in pixels. `centers` `(B, A, 2)` and
     `strides` `(B, A, 1)` place the A cells of all levels; `outputs` `(B, A, channels)` are the
     head's raw channels.
+
+    Example:
+        >>> from keras import ops
+        >>> class CellCoding(GridCoding):  # the box of a cell is the cell
+        ...     def branches(self, num_classes):
+        ...         return [(num_classes, 0.0)]
+        ...
+        ...     def decode(self, outputs, centers, strides):
+        ...         corners = [centers - strides / 2, centers + strides / 2]
+        ...         return ops.concatenate(corners, axis=-1), ops.sigmoid(outputs)
+        >>> centers = ops.convert_to_tensor([[[12.0, 4.0]]])
+        >>> strides = ops.convert_to_tensor([[[8.0]]])
+        >>> boxes, scores = CellCoding().decode(ops.zeros((1, 1, 1)), centers, strides)
+        >>> ops.convert_to_numpy(boxes).tolist(), ops.convert_to_numpy(scores).tolist()
+        ([[[8.0, 0.0, 16.0, 8.0]]], [[[0.5]]])
     """
 
     def branches(self, num_classes):

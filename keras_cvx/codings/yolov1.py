@@ -33,6 +33,13 @@ class YOLOv1Coding(GridCoding):
     Raises:
         ValueError: If an argument is out of its range.
 
+    Example:
+        >>> coding = YOLOv1Coding(boxes_per_cell=2)
+        >>> [channels for channels, _ in coding.branches(num_classes=20)]
+        [30]
+        >>> plugins.get("yolov1", kind="coding").no_object_weight
+        0.5
+
     Reference:
         Redmon et al. 2016, You Only Look Once, section 2 and equations 1 (score) and 3 (loss).
     """

@@ -53,6 +53,11 @@ def grouped(images, num_images, columns, regions=None, *, relative=False):
 
     Returns:
         `Objects`.
+
+    Example:
+        >>> objects = grouped([1, 0, 1], 2, {"boxes": np.zeros((3, 4)), "labels": [5, 6, 7]})
+        >>> objects.offsets.tolist(), objects.labels.tolist()
+        ([0, 1, 3], [6, 5, 7])
     """
     images = np.asarray(images, "int64")
     order = np.argsort(images, kind="stable")
@@ -113,6 +118,13 @@ class Annotations:
         masks: Sequence of N masks, integer arrays `(H, W)` that are read when asked for; None for
             those that are painted from the objects' regions.
         category_ids: Tuple of the file's ids by label, or None.
+
+    Example:
+        >>> images, box = [np.zeros((8, 8, 3), "uint8")], [0.0, 0.0, 4.0, 2.0]
+        >>> objects = grouped([0], 1, {"boxes": [box], "labels": [1]})
+        >>> annotations = Annotations("one photograph", images, ("cat", "dog"), objects)
+        >>> annotations.mask_class_names
+        ('background', 'cat', 'dog')
     """
 
     source: Any
@@ -127,5 +139,5 @@ class Annotations:
 
     @property
     def mask_class_names(self):
-        """Names by the ids of masks: where there are objects, 0 is what no object covers."""
+        """Names by the ids of masks; where there are objects, 0 is what no object covers."""
         return self.class_names if self.objects is None else ("background", *self.class_names)

@@ -17,12 +17,27 @@ class Dataset(Sequence):
     `data[i]` is a `Record`; a slice, a list or an array of integers gives such a data set again,
     which shares all annotations with this one. The readers make it.
 
+    Args:
+        annotations: `Annotations` of the whole data set.
+        rows: Integers, the images that are part of this one; None for all.
+        skipped: What was wrong with the records that were left out.
+
     Attributes:
         class_names: Tuple of strings by label; empty where the files tell none.
         mask_class_names: The same by the ids of masks. Where masks are painted from objects, 0 is
             the background, and a model needs `len(mask_class_names)` classes.
         annotations: `Annotations` of the whole data set, as flat arrays.
         skipped: Tuple of strings: what was wrong with the records that were left out.
+
+    Example:
+        >>> from keras_cvx.datasets import Annotations, grouped
+        >>> images = [np.zeros((8, 8, 3), "uint8") for _ in range(4)]
+        >>> objects = grouped([1, 3], 4, {"boxes": [[0, 0, 4, 2], [2, 2, 8, 8]], "labels": [0, 1]})
+        >>> data = Dataset(Annotations("four photographs", images, ("cat", "dog"), objects))
+        >>> data
+        <Dataset of 4 images, 2 classes, from 'four photographs'>
+        >>> data[3].boxes.tolist(), len(data[::2])
+        ([[2.0, 2.0, 8.0, 8.0]], 2)
     """
 
     def __init__(self, annotations, rows=None, skipped=()):
@@ -64,7 +79,11 @@ class Dataset(Sequence):
             ValueError: If the fraction is none, or there are no labels to go by.
 
         Example:
-            >>> train, valid = data.split(0.8, stratify=True)  # doctest: +SKIP
+            >>> from keras_cvx.datasets import Annotations
+            >>> images = [np.zeros((8, 8, 3), "uint8")] * 5
+            >>> train, valid = Dataset(Annotations("five", images, ())).split(0.8)
+            >>> len(train), len(valid)
+            (4, 1)
         """
         check_integers(0, seed=seed)
         if not 0 < fraction < 1:

@@ -10,7 +10,15 @@ _TOLD = 5
 
 
 class DatasetError(ValueError):
-    """What is wrong with the data in a file; the message names the file and the record."""
+    """What is wrong with the data in a file; the message names the file and the record.
+
+    Example:
+        >>> try:
+        ...     Faults("raise").add("'annotations.json', image 7: a box must have four numbers")
+        ... except DatasetError as error:
+        ...     print(error)
+        'annotations.json', image 7: a box must have four numbers
+    """
 
 
 class MissingMaskError(DatasetError):

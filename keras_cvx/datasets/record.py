@@ -27,6 +27,10 @@ class Record:
 
     What is read from files or drawn is so when first asked for, and kept with this record alone.
 
+    Args:
+        annotations: `Annotations` of the whole data set.
+        index: The image's place among all.
+
     Attributes:
         index: Its place in the whole data set.
         image_id: Integer or string, the file's.
@@ -36,8 +40,8 @@ class Record:
         boxes: float32 `(N, 4)`, corners `x0, y0, x1, y1` in pixels, as annotated: they may leave
             the image or have no area.
         labels: int32 `(N,)`, places in the class names.
-        is_crowd, ignored: Boolean `(N,)`: regions of many objects; objects for no training and no
-            score.
+        is_crowd: Boolean `(N,)`: regions of many objects.
+        ignored: Boolean `(N,)`: objects for no training and no score.
         areas: float64 `(N,)` in pixels, of the objects; of their boxes where none is told.
         outlines: List of N lists of float64 arrays `(points, 2)`, x and y in pixels, as annotated;
             an empty list where an object has none. Where the annotations are turned, so are they:
@@ -50,6 +54,15 @@ class Record:
             the one of fewer pixels is in front; of equally many, the later one. Crowds are behind
             all others. Objects of 255 classes and more have no such mask: 255 would be both the
             id of a class and that of pixels to be ignored.
+
+    Example:
+        >>> from keras_cvx.datasets import Annotations, grouped
+        >>> objects = grouped([0], 1, {"boxes": [[0, 0, 4, 2]], "labels": [1]})
+        >>> images = [np.zeros((8, 6, 3), "uint8")]
+        >>> annotations = Annotations("one photograph", images, ("cat", "dog"), objects)
+        >>> record = Record(annotations, 0)
+        >>> record.size, record.boxes.tolist(), record.areas.tolist()
+        ((8, 6), [[0.0, 0.0, 4.0, 2.0]], [8.0])
     """
 
     def __init__(self, annotations, index):

@@ -39,9 +39,13 @@ class PredictionDecoder(NonMaxSuppression):
 
     Example:
         >>> decoder = PredictionDecoder(0.5, 0.25, from_logits=True, bounding_box_format="xywh")
-        >>> keras_cv.models.RetinaNet(
-        ...     backbone, 20, "xywh", prediction_decoder=decoder
-        ... )  # doctest: +SKIP
+        >>> boxes = ops.convert_to_tensor([[[2.0, 0.0, 4.0, 4.0]]])
+        >>> found = decoder(boxes, ops.zeros((1, 1, 20)))  # 20 logits of 0
+        >>> float(found["confidence"][0, 0]), int(found["num_detections"][0])
+        (0.5, 20)
+
+        KerasCV's `RetinaNet(backbone, 20, "xywh", prediction_decoder=decoder)` takes it, as do
+        `YOLOV8Detector` and KerasHub's `RetinaNetObjectDetector`.
     """
 
     def __init__(

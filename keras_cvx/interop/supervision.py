@@ -27,6 +27,12 @@ def to_supervision(
     Raises:
         ImportError: If supervision is not installed.
         ValueError: If the format is unknown, or relative and the size is not given.
+
+    Example:
+        >>> found = {"boxes": np.float32([[[0, 0, 4, 2]]]), "labels": np.int32([[3]])}
+        >>> [of_image] = to_supervision(found)
+        >>> of_image.xyxy.tolist(), of_image.class_id.tolist()
+        ([[0.0, 0.0, 4.0, 2.0]], [3])
     """
     detections_of = _supervision().Detections
     labels = ops.convert_to_numpy(detections["labels"])
@@ -67,6 +73,12 @@ def from_supervision(detections, *, max_detections=None):
 
     Raises:
         ValueError: If detections have no classes.
+
+    Example:
+        >>> found = {"boxes": [[[0.0, 0.0, 4.0, 2.0]]], "labels": [[3]], "confidence": [[0.5]]}
+        >>> back = from_supervision(to_supervision(found), max_detections=2)
+        >>> back["confidence"].tolist(), back["labels"].tolist()
+        ([[0.5, -1.0]], [[3, -1]])
     """
     if max_detections is not None:
         check_integers(1, max_detections=max_detections)

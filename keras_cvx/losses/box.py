@@ -158,7 +158,7 @@ class IoULoss(_BoxOverlapLoss):
     for that; DIoU and CIoU, which know distances and aspect ratios, are those of the boxes on an
     image that is stretched to a square.
 
-    **As the `box_loss` of a detector**, with `reduction="sum"`, because these detectors divide by
+    **As the box loss of a detector**, with `reduction="sum"`, because these detectors divide by
     the number of their boxes themselves:
 
     - KerasCV's `YOLOV8Detector` gives boxes, `"xyxy"` whatever the format of the data set: the
@@ -207,7 +207,13 @@ class IoULoss(_BoxOverlapLoss):
 class GIoULoss(_BoxOverlapLoss):
     """`1 - GIoU`: of boxes that do not meet, the more the emptier the box around both is.
 
-    Arguments, padding and use in detectors are those of `IoULoss`.
+    Padding and use in detectors are those of `IoULoss`.
+
+    Args:
+        bounding_box_format: As for `IoULoss`.
+        box_variance: As for `IoULoss`.
+        reduction: As for `IoULoss`.
+        name: As for every Keras loss.
 
     Example:
         >>> float(GIoULoss()([[0.0, 0.0, 2.0, 2.0]], [[2.0, 2.0, 4.0, 4.0]]))
@@ -224,7 +230,13 @@ class GIoULoss(_BoxOverlapLoss):
 class DIoULoss(_BoxOverlapLoss):
     """`1 - DIoU`: adds the squared distance of the centres, by the diagonal of the box around both.
 
-    Arguments, padding and use in detectors are those of `IoULoss`.
+    Padding and use in detectors are those of `IoULoss`.
+
+    Args:
+        bounding_box_format: As for `IoULoss`.
+        box_variance: As for `IoULoss`.
+        reduction: As for `IoULoss`.
+        name: As for every Keras loss.
 
     Example:
         >>> float(DIoULoss()([[0.0, 0.0, 2.0, 2.0]], [[2.0, 2.0, 4.0, 4.0]]))
@@ -241,8 +253,14 @@ class DIoULoss(_BoxOverlapLoss):
 class CIoULoss(_BoxOverlapLoss):
     """`1 - CIoU`: DIoU's loss, and a term for the difference in aspect ratio.
 
-    No gradient flows through the weight of that term. Arguments, padding and use in detectors are
-    those of `IoULoss`.
+    No gradient flows through the weight of that term. Padding and use in detectors are those of
+    `IoULoss`.
+
+    Args:
+        bounding_box_format: As for `IoULoss`.
+        box_variance: As for `IoULoss`.
+        reduction: As for `IoULoss`.
+        name: As for every Keras loss.
 
     Example:
         >>> float(CIoULoss()([[0.0, 0.0, 2.0, 2.0]], [[2.0, 2.0, 4.0, 4.0]]))

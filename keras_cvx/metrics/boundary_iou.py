@@ -76,8 +76,9 @@ class BoundaryIoU(MaskConfusion):
         ignore_class: As in `SegmentationIoU`.
         dilation_ratio: Float in (0, 1); d is this share of the image's diagonal, rounded, and at
             least 1 pixel.
-        **kwargs: `out_of_range`, `sparse_y_true`, `sparse_y_pred`, `axis`, `name` and `dtype`, as
-            in `SegmentationIoU`.
+        name: As for every Keras metric.
+        **kwargs: `out_of_range`, `sparse_y_true`, `sparse_y_pred`, `axis` and `dtype`, as in
+            `SegmentationIoU`.
 
     Call arguments:
         y_true: Ids `(B, H, W)` or `(B, H, W, 1)`, or one-hot `(B, H, W, C)`; H and W known.

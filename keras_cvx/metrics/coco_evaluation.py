@@ -125,11 +125,10 @@ class COCOEvaluation(DetectionEvaluation):
 
         After training, with a detector and its test data:
 
-        ```python
-        for images, truth in data:
-            evaluation.update_state(truth, detector.predict_on_batch(images))
-        print(evaluation.result())
-        ```
+        >>> def score(detector, data):
+        ...     for images, truth in data:
+        ...         evaluation.update_state(truth, detector.predict_on_batch(images))
+        ...     return evaluation.result()
 
         Shards can be evaluated in several processes, for an evaluation can be pickled:
         `evaluation.merge_state(others)`.

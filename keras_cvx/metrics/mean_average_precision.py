@@ -79,12 +79,11 @@ class MeanAveragePrecision(MergeableMetric):
         In a model of your own whose output is a dictionary, Keras' `compile` would want a metric
         for each of its entries. There, the metric is the model's, and its one method calls it:
 
-        ```python
-        class Detector(keras.Model):
-            def compute_metrics(self, x, y, y_pred, sample_weight=None):
-                self.precision.update_state(y, y_pred)  # made in `__init__`
-                return self.get_metrics_result()
-        ```
+        >>> import keras
+        >>> class Detector(keras.Model):
+        ...     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        ...         self.precision.update_state(y, y_pred)  # made in `__init__`
+        ...         return self.get_metrics_result()
 
     Reference:
         Lin et al. 2014, Microsoft COCO: Common Objects in Context, and its evaluation code.

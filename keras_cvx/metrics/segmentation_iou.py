@@ -105,7 +105,8 @@ class SegmentationIoU(MaskConfusion):
             and the highest counts.
         axis: The axis of classes where there is one.
         name: As for every Keras metric.
-        dtype: As for every Keras metric; the counts are always exact.
+        **kwargs: Those of the above that the signature does not show, and `dtype`, as for every
+            Keras metric; the counts are always exact.
 
     Call arguments:
         y_true: Ids `(B, H, W)` or `(B, H, W, 1)`, or one-hot `(B, H, W, C)`. Or, not in a compiled

@@ -65,15 +65,17 @@ def fine_tune(
             or the folder is of a call with other settings.
 
     Example:
-        ```python
-        base = keras_cvx.backbones.get("Xception", input_shape=(150, 150, 3))
-        x = keras.layers.GlobalAveragePooling2D()(base.output)
-        model = keras.Model(base.input, keras.layers.Dense(5, activation="softmax")(x))
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        history = keras_cvx.models.fine_tune(
-            model, images, labels, backbone=base, unfreeze_from="block13_sepconv1"
-        )
-        ```
+        >>> inputs = keras.Input((8, 8, 3))  # a pretrained backbone, of a real model
+        >>> base = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="last")(inputs))
+        >>> x = keras.layers.GlobalAveragePooling2D()(base.output)
+        >>> model = keras.Model(base.input, keras.layers.Dense(5, activation="softmax")(x))
+        >>> model.compile("adam", "sparse_categorical_crossentropy")
+        >>> images, labels = keras.ops.ones((4, 8, 8, 3)), keras.ops.zeros((4,))
+        >>> history = fine_tune(
+        ...     model, images, labels, backbone=base, unfreeze_from="last", epochs=(1, 2), verbose=0
+        ... )
+        >>> len(history.history["loss"])
+        3
 
     Reference:
         Yosinski et al. 2014, How transferable are features in deep neural networks?, section 2.

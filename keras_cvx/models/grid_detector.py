@@ -62,24 +62,25 @@ class GridDetector(DetectionModel):
             of a part is not registered, or an image's side is no multiple of the largest stride.
 
     Example:
-        ```python
-        detector = keras_cvx.models.GridDetector(backbone, num_classes=10)
-        detector.compile(optimizer=keras.optimizers.AdamW(2e-3))
-        detector.fit(images, {"boxes": boxes, "labels": labels}, epochs=8)
-        detector.predict(images)["boxes"]
-        ```
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> fine = keras.layers.Conv2D(8, 8, strides=8, activation="relu")(inputs)
+        >>> backbone = keras.Model(inputs, [fine, keras.layers.MaxPooling2D()(fine)])
+        >>> detector = GridDetector(backbone, num_classes=10)
+        >>> detector.compile(optimizer=keras.optimizers.AdamW(2e-3))
+        >>> images = ops.zeros((1, 32, 32, 3))
+        >>> boxes = ops.convert_to_tensor([[[0.0, 0.0, 16.0, 8.0]]])
+        >>> truth = {"boxes": boxes, "labels": ops.ones((1, 1))}
+        >>> history = detector.fit(images, truth, epochs=1, verbose=0)
+        >>> detector.predict(images, verbose=0)["boxes"].shape
+        (1, 100, 4)
 
         The trained backbone in a detector of other classes, frozen at first:
 
-        ```python
-        other = keras_cvx.models.GridDetector(detector.backbone, num_classes=3)
-        other.backbone.trainable = False
-        other.compile()
-        other.fit(others, truth, epochs=2)
-        other.backbone.trainable = True
-        other.compile(optimizer=keras.optimizers.AdamW(1e-4))  # again, or nothing changes
-        other.fit(others, truth, epochs=8)
-        ```
+        >>> other = GridDetector(detector.backbone, num_classes=3)
+        >>> other.backbone.trainable = False
+        >>> other.compile()  # then `fit` for some epochs, and
+        >>> other.backbone.trainable = True
+        >>> other.compile(optimizer=keras.optimizers.AdamW(1e-4))  # again, or nothing changes
     """
 
     def __init__(

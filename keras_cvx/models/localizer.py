@@ -77,13 +77,16 @@ class Localizer(DetectionModel):
             class of a part is not registered.
 
     Example:
-        ```python
-        backbone = keras_cvx.backbones.get("MobileNetV2")
-        localizer = keras_cvx.models.Localizer(backbone, num_classes=10)
-        localizer.compile(optimizer=keras.optimizers.AdamW(1e-3))
-        localizer.fit(images, {"labels": labels, "boxes": boxes}, epochs=8)
-        localizer.predict(images)["boxes"]
-        ```
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> backbone = keras.Model(inputs, keras.layers.Conv2D(8, 8, strides=8)(inputs))
+        >>> localizer = Localizer(backbone, num_classes=10)
+        >>> localizer.compile(optimizer=keras.optimizers.AdamW(1e-3))
+        >>> images = keras.ops.zeros((1, 32, 32, 3))
+        >>> boxes = keras.ops.convert_to_tensor([[0.0, 0.0, 16.0, 8.0]])
+        >>> truth = {"labels": keras.ops.ones((1,)), "boxes": boxes}
+        >>> history = localizer.fit(images, truth, epochs=1, verbose=0)
+        >>> localizer.predict(images, verbose=0)["boxes"].shape
+        (1, 1, 4)
     """
 
     def __init__(

@@ -70,13 +70,16 @@ class Segmenter(TaskModel):
             its range, or the class of a part is not registered.
 
     Example:
-        ```python
-        backbone = keras_cvx.backbones.get("MobileNetV2", input_shape=(None, None, 3))
-        segmenter = keras_cvx.models.Segmenter(backbone, num_classes=11, decoder="fcn8s")
-        segmenter.compile(optimizer=keras.optimizers.AdamW(1e-3))
-        segmenter.fit(images, masks, epochs=8, class_weight={0: 0.5})
-        segmenter.predict(images)["masks"]
-        ```
+        >>> inputs = keras.Input((None, None, 3))
+        >>> x = keras.layers.Conv2D(8, 8, strides=8)(inputs)
+        >>> x = keras.layers.MaxPooling2D()(keras.layers.MaxPooling2D()(x))
+        >>> backbone = keras.Model(inputs, x)
+        >>> segmenter = Segmenter(backbone, num_classes=11, decoder="fcn8s")
+        >>> segmenter.compile(optimizer=keras.optimizers.AdamW(1e-3))
+        >>> images, masks = ops.zeros((1, 32, 32, 3)), ops.zeros((1, 32, 32), "int32")
+        >>> history = segmenter.fit(images, masks, epochs=1, class_weight={0: 0.5}, verbose=0)
+        >>> segmenter.predict(images, verbose=0)["masks"].shape
+        (1, 32, 32)
 
         A decoder of one's own is a layer with `strides`, as that of `examples/plugin_package`.
 

@@ -76,13 +76,15 @@ class SlidingWindowDetector(keras.Model):
             images are smaller than the window at every scale.
 
     Example:
-        ```python
-        classifier.fit(crops, labels)  # of 28 × 28 pixels, class 10 without a digit
-        detector = keras_cvx.models.SlidingWindowDetector(
-            classifier, scales=[1.0, 0.75, 0.5], background_classes=[10]
-        )
-        detector.predict(photographs)["boxes"]
-        ```
+        >>> inputs = keras.Input((8, 8, 3))  # and trained, of a real one
+        >>> x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, strides=2)(inputs))
+        >>> scores = keras.layers.Dense(3, activation="softmax")(x)
+        >>> detector = SlidingWindowDetector(
+        ...     keras.Model(inputs, scores), scales=[1.0, 0.5], background_classes=[2]
+        ... )
+        >>> photographs = keras.ops.zeros((1, 24, 32, 3))
+        >>> detector.predict(photographs, verbose=0)["boxes"].shape
+        (1, 100, 4)
 
     Reference:
         Sermanet et al. 2014, OverFeat, sections 3.3 and 3.5.

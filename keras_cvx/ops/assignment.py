@@ -16,6 +16,14 @@ def containing_cell(boxes, valid, centers, strides, size):
 
     Returns:
         Boolean tensor `(B, N, A)`, at most one true a column.
+
+    Example:
+        >>> centers = ops.convert_to_tensor([[[4.0, 4.0], [12.0, 4.0]]])
+        >>> strides, size = ops.full((1, 2, 1), 8.0), ops.convert_to_tensor([[[16.0, 8.0]]])
+        >>> boxes = ops.convert_to_tensor([[[1.0, 1.0, 7.0, 7.0], [6.0, 0.0, 16.0, 8.0]]])
+        >>> cells = containing_cell(boxes, ops.ones((1, 2), "bool"), centers, strides, size)
+        >>> ops.convert_to_numpy(cells).tolist()
+        [[[True, False], [False, True]]]
     """
     centers, strides = ops.expand_dims(centers, 1), ops.expand_dims(strides, 1)  # (B, 1, A, ·)
     middle = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2.0, 2)  # (B, N, 1, 2)
@@ -43,6 +51,13 @@ def near_cells(boxes, valid, centers, strides):
 
     Returns:
         Boolean tensor `(B, N, A)`.
+
+    Example:
+        >>> centers = ops.convert_to_tensor([[[4.0, 4.0], [12.0, 4.0]]])
+        >>> boxes = ops.convert_to_tensor([[[0.0, 0.0, 16.0, 8.0], [9.0, 1.0, 11.0, 3.0]]])
+        >>> cells = near_cells(boxes, ops.ones((1, 2), "bool"), centers, ops.full((1, 2, 1), 8.0))
+        >>> ops.convert_to_numpy(cells).tolist()
+        [[[True, True], [False, True]]]
     """
     boxes, centers, strides = (ops.convert_to_tensor(x) for x in (boxes, centers, strides))
     # Axis by axis: a reduction over an axis of two would cost more than all the comparisons.
@@ -76,6 +91,14 @@ def task_aligned(overlaps, scores, candidates, *, top_k=7, alpha=0.5, beta=4.0):
     Returns:
         Tuple `(assigned, targets)`: boolean `(B, N, A)`, at most one true a column, and float32
         `(B, A)` in `[0, 1]`, 0 for a cell without object. No gradient flows through either.
+
+    Example:
+        >>> overlaps, scores = [[[0.5, 0.25], [0.25, 0.5]]], [[[1.0, 1.0], [0.5, 0.5]]]
+        >>> candidates = ops.ones((1, 2, 2), "bool")
+        >>> best = {"top_k": 1, "alpha": 1.0, "beta": 1.0}
+        >>> taken, targets = task_aligned(overlaps, scores, candidates, **best)
+        >>> ops.convert_to_numpy(taken).tolist(), ops.convert_to_numpy(targets).tolist()
+        ([[[True, False], [False, True]]], [[0.5, 0.5]])
 
     Reference:
         Feng et al. 2021, TOOD: Task-aligned One-stage Object Detection, equations 1 and 4.
@@ -125,6 +148,11 @@ def assigned_boxes(assigned, boxes):
 
     Returns:
         Float32 tensor `(B, A, 4)`; zeros for a cell without object.
+
+    Example:
+        >>> boxes = ops.convert_to_tensor([[[0.0, 0.0, 4.0, 2.0]]])
+        >>> ops.convert_to_numpy(assigned_boxes([[[True, False]]], boxes)).tolist()
+        [[[0.0, 0.0, 4.0, 2.0], [0.0, 0.0, 0.0, 0.0]]]
     """
     assigned = ops.cast(assigned, "float32")
     # A product of matrices would be shorter, but accelerators round its factors.

@@ -38,6 +38,12 @@ def decode_distances(distances, centers, strides):
 
     Returns:
         Float tensor `(..., 4)`, corners `x0, y0, x1, y1` in pixels.
+
+    Example:
+        >>> distances = ops.convert_to_tensor([0.5, 0.25, 0.5, 0.0])
+        >>> cell = ops.convert_to_tensor([4.0, 4.0, 8.0])
+        >>> ops.convert_to_numpy(decode_distances(distances, cell[:2], cell[2:])).tolist()
+        [0.0, 2.0, 8.0, 4.0]
     """
     reach = distances * strides
     return ops.concatenate([centers - reach[..., :2], centers + reach[..., 2:]], axis=-1)
@@ -55,6 +61,12 @@ def encode_places(boxes, centers, strides, size):
     Returns:
         Float tensor `(..., 4)`: x and y, from the cell's upper left corner in strides, in `[0, 1]`
         if the cell holds the box's centre, and the roots of width and height, in `[0, 1]`.
+
+    Example:
+        >>> box, cell = (ops.convert_to_tensor(x) for x in ([0.0, 2.0, 8.0, 4.0], [4.0, 4.0, 8.0]))
+        >>> places = encode_places(box, cell[:2], cell[2:], ops.convert_to_tensor([32.0, 32.0]))
+        >>> ops.convert_to_numpy(places).tolist()
+        [0.5, 0.375, 0.5, 0.25]
 
     Reference:
         Redmon et al. 2016, You Only Look Once, section 2.
@@ -75,6 +87,13 @@ def decode_places(places, centers, strides, size):
 
     Returns:
         Float tensor `(..., 4)`, corners `x0, y0, x1, y1` in pixels.
+
+    Example:
+        >>> places = ops.convert_to_tensor([0.5, 0.375, 0.5, 0.25])
+        >>> cell = ops.convert_to_tensor([4.0, 4.0, 8.0])
+        >>> box = decode_places(places, cell[:2], cell[2:], ops.convert_to_tensor([32.0, 32.0]))
+        >>> ops.convert_to_numpy(box).tolist()
+        [0.0, 2.0, 8.0, 4.0]
     """
     middle = centers + (places[..., :2] - 0.5) * strides
     half = ops.square(ops.relu(places[..., 2:])) * size / 2.0

@@ -43,6 +43,11 @@ def attach_cells(outputs, cells):
 
     Returns:
         Float32 tensor `(B, A, 3 + channels)`.
+
+    Example:
+        >>> outputs = attach_cells([[[0.5], [0.25]]], cell_centers(1, 2, stride=8))
+        >>> ops.convert_to_numpy(outputs).tolist()
+        [[[4.0, 4.0, 8.0, 0.5], [12.0, 4.0, 8.0, 0.25]]]
     """
     outputs = ops.cast(outputs, "float32")
     # Broadcasting by multiplication keeps an unknown batch size unknown on every backend.
@@ -62,6 +67,11 @@ def detach_cells(predictions):
 
     Raises:
         ValueError: If there is no channel beside the three of the cell.
+
+    Example:
+        >>> centers, strides, outputs = detach_cells([[[4.0, 4.0, 8.0, 0.5]]])
+        >>> [ops.convert_to_numpy(x).tolist() for x in (centers, strides, outputs)]
+        [[[[4.0, 4.0]]], [[[8.0]]], [[[0.5]]]]
     """
     predictions = ops.cast(ops.convert_to_tensor(predictions), "float32")
     if len(predictions.shape) != 3 or predictions.shape[-1] <= GEOMETRY_CHANNELS:

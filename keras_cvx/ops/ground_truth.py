@@ -131,6 +131,15 @@ def check_ground_truth(boxes, labels, *, num_images, image_size, num_classes, bo
         ValueError: If the shapes do not go together, a label is out of range, or a box is not
             finite, is all zeros as padding is, has its corners swapped or leaves its image. The
             message names image and row.
+
+    Example:
+        >>> box, like = np.float32([[[0, 0, 4, 2]]]), {"num_images": 1, "image_size": (8, 8)}
+        >>> settings = {**like, "num_classes": 3, "bounding_box_format": "xyxy"}
+        >>> check_ground_truth(box, np.int32([[2]]), **settings)
+        >>> check_ground_truth(box, np.int32([[3]]), **settings)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `labels` must be integers from 0 to 2, or −1 where there is no object. ...
     """
     if labels.ndim not in (1, 2) or boxes.shape != (*labels.shape, 4):
         raise ValueError(

@@ -104,6 +104,15 @@ def load_model(filepath: str | os.PathLike, **kwargs: Any) -> Any:
         ValueError: If the file uses namespaces that are not registered; which, and the mend. If it
             names code that is not imported, or cannot be loaded for any other reason, which is
             then the error's cause; or if `safe_mode` is False.
+
+    Example:
+        >>> import tempfile
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.keras")
+        ...     loaded = load_model(f"{folder}/model.keras")
+        >>> loaded.count_params()
+        3
     """
     if kwargs.get("safe_mode", True) is not True:
         raise ValueError(

@@ -30,6 +30,11 @@ class Plugin:
         kind: What it can be used as: `"layer"`, `"loss"`, `"coding"`, `"reader"`, …
         alias: Short string that users may type instead of the name, or None.
         object: The class or function itself.
+
+    Example:
+        >>> plugin = next(p for p in registered("coding") if p.alias == "yolov1")
+        >>> plugin.name, plugin.kind, plugin.object.__name__
+        ('keras_cvx>YOLOv1Coding', 'coding', 'YOLOv1Coding')
     """
 
     name: str
@@ -178,6 +183,10 @@ def registered(kind: str | None = None) -> list[Plugin]:
 
     Returns:
         List of `Plugin`.
+
+    Example:
+        >>> "keras_cvx>GIoULoss" in [plugin.name for plugin in registered("loss")]
+        True
     """
     with _lock:
         plugins = sorted(_plugins.values(), key=lambda plugin: plugin.name)
@@ -191,6 +200,10 @@ def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
     Returns:
         Dictionary from namespace to `importlib.metadata.EntryPoint`.
+
+    Example:
+        >>> "nobody" in entry_points()
+        False
     """
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 

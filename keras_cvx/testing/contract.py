@@ -43,6 +43,19 @@ class ContractError(AssertionError):
 
     Attributes:
         clause: Name of the clause, one of `keras_cvx.testing.CLAUSES`.
+
+    Example:
+        >>> class Forgetful(keras.layers.Layer):  # of its argument, which is in no configuration
+        ...     def __init__(self, scale, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...
+        ...     def get_config(self):
+        ...         return super().get_config()
+        >>> try:
+        ...     check(Forgetful, {"scale": 2.0}, keras.ops.ones((2, 3)))
+        ... except ContractError as error:
+        ...     print(error.clause)
+        config
     """
 
     def __init__(self, message, clause):

@@ -103,9 +103,17 @@ def write_coco_detections(detections, data, path, *, bounding_box_format="xyxy")
             the above, or there is a file.
 
     Example:
-        >>> found = detector.predict(images)  # doctest: +SKIP
-        >>> write_coco_detections(found, data, "results.json")  # doctest: +SKIP
-        >>> COCO("instances.json").loadRes("results.json")  # doctest: +SKIP
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from keras_cvx.datasets import Annotations, Dataset, grouped
+        >>> images = [np.zeros((4, 8, 3), "uint8")]
+        >>> objects = grouped([0], 1, {"boxes": [[2, 0, 6, 4]], "labels": [1]})
+        >>> data = Dataset(Annotations("photographs", images, ("car", "bus"), objects))
+        >>> found = {"boxes": [[[2.0, 0.0, 6.0, 4.0]]], "labels": [[1]], "confidence": [[0.5]]}
+        >>> file = Path(tempfile.mkdtemp()) / "results.json"
+        >>> write_coco_detections(found, data, file)
+        >>> json.loads(file.read_text())[0]["bbox"]
+        [2.0, 0.0, 4.0, 4.0]
     """
     check_data(data=data)
     path = new_file(path)

@@ -45,10 +45,18 @@ def write_voc(data, folder, *, split="train"):
             suffix, a file that is to be written is there, or an argument is none of the above.
 
     Example:
-        >>> train, val = coco("annotations.json", images="photos").split(0.8)  # doctest: +SKIP
-        >>> write_voc(train, "photos_voc", split="train")  # doctest: +SKIP
-        >>> write_voc(val, "photos_voc", split="val")  # doctest: +SKIP
-        >>> again = voc("photos_voc", class_names=train.class_names)  # doctest: +SKIP
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from keras_cvx.datasets import Annotations, Dataset, grouped, voc
+        >>> images = [np.zeros((4, 8, 3), "uint8")] * 2
+        >>> objects = grouped([0], 2, {"boxes": [[2, 0, 6, 4]], "labels": [1]})
+        >>> data = Dataset(Annotations("photographs", images, ("car", "bus"), objects))
+        >>> folder = tempfile.mkdtemp()
+        >>> write_voc(data[:1], folder, split="train")
+        >>> write_voc(data[1:], folder, split="val")
+        >>> again = voc(folder, split="train", class_names=data.class_names)
+        >>> again[0].boxes.tolist(), again[0].labels.tolist()
+        ([[2.0, 0.0, 6.0, 4.0]], [1])
 
     Reference:
         Everingham et al., "The Pascal Visual Object Classes (VOC) challenge", 2010, and the
@@ -104,8 +112,18 @@ def write_voc_detections(detections, data, folder, *, split="test", bounding_box
             there, or an argument is none of the above.
 
     Example:
-        >>> found = detector.predict(images)  # doctest: +SKIP
-        >>> write_voc_detections(found, data, "results/VOC2012/Main", split="val")  # doctest: +SKIP
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from keras_cvx.datasets import Annotations, Dataset, grouped
+        >>> images = [np.zeros((4, 8, 3), "uint8")]
+        >>> objects = grouped([0], 1, {"boxes": [[2, 0, 6, 4]], "labels": [1]})
+        >>> data = Dataset(Annotations("photographs", images, ("car", "bus"), objects))
+        >>> found = {"boxes": [[[2.0, 0.0, 6.0, 4.0]]], "labels": [[1]], "confidence": [[0.5]]}
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_voc_detections(found, data, folder, split="val")
+        >>> sorted(path.name for path in folder.iterdir())
+        ['comp4_det_val_bus.txt', 'comp4_det_val_car.txt']
     """
     check_data(data=data)
     check_class_names(data.class_names)

@@ -52,9 +52,17 @@ def write_yolo(parts, folder, *, outlines=False):
         ImportError: If PyYAML is missing.
 
     Example:
-        >>> train, val = coco("annotations.json", images="photos").split(0.8)  # doctest: +SKIP
-        >>> write_yolo({"train": train, "val": val}, "photos_yolo")  # doctest: +SKIP
-        >>> train = yolo("photos_yolo/data.yaml", split="train")  # doctest: +SKIP
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from keras_cvx.datasets import Annotations, Dataset, grouped, yolo
+        >>> images = [np.zeros((4, 8, 3), "uint8")] * 2
+        >>> objects = grouped([0], 2, {"boxes": [[2, 0, 6, 4]], "labels": [1]})
+        >>> data = Dataset(Annotations("photographs", images, ("car", "bus"), objects))
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_yolo({"train": data[:1], "val": data[1:]}, folder)
+        >>> again = yolo(folder / "data.yaml", split="train")
+        >>> again[0].boxes.tolist(), again.class_names
+        ([[2.0, 0.0, 6.0, 4.0]], ('car', 'bus'))
 
     Reference:
         Ultralytics, https://docs.ultralytics.com/datasets/detect and, of outlines,
@@ -104,8 +112,17 @@ def write_yolo_detections(detections, data, folder, *, bounding_box_format="xyxy
             name without suffix, there are files in the folder, or an argument is none of the above.
 
     Example:
-        >>> found = detector.predict(images)  # doctest: +SKIP
-        >>> write_yolo_detections(found, data, "predicted/labels")  # doctest: +SKIP
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from keras_cvx.datasets import Annotations, Dataset, grouped
+        >>> images = [np.zeros((4, 8, 3), "uint8")]
+        >>> objects = grouped([0], 1, {"boxes": [[2, 0, 6, 4]], "labels": [1]})
+        >>> data = Dataset(Annotations("photographs", images, ("car", "bus"), objects))
+        >>> found = {"boxes": [[[2.0, 0.0, 6.0, 4.0]]], "labels": [[1]], "confidence": [[0.5]]}
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_yolo_detections(found, data, folder)
+        >>> [file.read_text().split() for file in folder.iterdir()]
+        [['1', '0.5', '0.5', '0.5', '1.0', '0.5']]
     """
     check_data(data=data)
     names = flat_names(data)

@@ -56,6 +56,16 @@ class GeometricLayer(keras.layers.Layer):
         bounding_box_format: Format of the boxes, as Keras names it; needed where there are boxes.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
         **kwargs: As for every Keras layer (`name`, `dtype`).
+
+    Example:
+        >>> class Stretch(GeometricLayer):
+        ...     def record(self, source_size):
+        ...         return geometry.resize(source_size, (self.height, self.width))
+        >>> boxes = {"boxes": np.float32([[0, 0, 2, 1]]), "labels": np.int32([3])}
+        >>> sample = {"images": np.ones((4, 4, 3)), "bounding_boxes": boxes}
+        >>> moved = Stretch(2, 4, bounding_box_format="xyxy")(sample)
+        >>> moved["images"].shape, moved["bounding_boxes"]["boxes"].tolist()
+        ((2, 4, 3), [[0.0, 0.0, 2.0, 0.5]])
     """
 
     # For a layer that neither interpolates nor fills; one that does has arguments of these names.

@@ -1,0 +1,111 @@
+"""The gallery: `examples/*.py` as they stand, run in a short form, with the pictures they draw."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+BUILD = Path(__file__).parents[1] / "_build"
+SCRIPTS, OUTPUT = BUILD / "scripts", BUILD / "gallery_output"
+
+# What is shown is what these arguments give; without them the scripts take up to ten minutes.
+SHORT = {
+    "compose_with_plain_keras": ["--scenes", "400", "--epochs", "3"],
+    "detect_digits": ["--scenes", "1500", "--test-scenes", "100", "--epochs", "4"],
+    "evaluate_detections": [],
+    "letterbox": [],
+    "localize_digit": ["--scenes", "400", "--test-scenes", "60", "--epochs", "3"],
+    "segment_digits": ["--scenes", "600", "--test-scenes", "50", "--epochs", "4"],
+    "sliding_window": ["--crops", "8000", "--epochs", "4", "--scenes", "1"],
+    "train_on_your_own_data": ["--images", "400", "--epochs", "4", "--size", "96"],
+    "transfer_learning_flowers": [
+        "--pretraining-epochs",
+        "4",
+        "--top-epochs",
+        "3",
+        "--epochs",
+        "5",
+    ],
+}
+WITHOUT_OUTPUT = {"compose_with_plain_keras", "transfer_learning_flowers"}
+ORDER = [
+    "detect_digits", "train_on_your_own_data", "compose_with_plain_keras", "evaluate_detections",
+    "localize_digit", "segment_digits", "sliding_window", "transfer_learning_flowers", "letterbox",
+]  # fmt: skip
+
+
+def arguments(gallery_conf, script_vars):
+    """What stands in `sys.argv` after the script's name."""
+    name = Path(script_vars["src_file"]).stem
+    output = [] if name in WITHOUT_OUTPUT else ["--output", str(OUTPUT / name)]
+    return [*SHORT[name], *output]
+
+
+def reset(gallery_conf, name):
+    """Before each script: nothing is downloaded, and Keras has forgotten the script before."""
+    import keras
+
+    sys.modules["tensorflow_datasets"] = None
+    keras.backend.clear_session()
+    shutil.rmtree(OUTPUT / Path(name).stem, ignore_errors=True)
+
+
+def pictures(block, block_vars, gallery_conf):
+    """The pictures that the script has saved, for its page."""
+    from sphinx_gallery.scrapers import figure_rst
+
+    folder = OUTPUT / Path(block_vars["src_file"]).stem
+    places = []
+    for picture, place in zip(sorted(folder.glob("*.png")), block_vars["image_path_iterator"]):  # noqa: B905
+        shutil.move(picture, place)
+        places.append(place)
+    return figure_rst(places, gallery_conf["src_dir"])
+
+
+def order(path):
+    """The order of the examples, the first the one to begin with; one that is new comes last."""
+    stem = Path(path).stem
+    return ORDER.index(stem) if stem in ORDER else len(ORDER)
+
+
+def copied_scripts(examples):
+    """The scripts alone, for sphinx-gallery would take the folders beside them for galleries too.
+
+    Args:
+        examples: Path of their folder.
+
+    Returns:
+        The folder of the copies, as a string.
+    """
+    SCRIPTS.mkdir(parents=True, exist_ok=True)
+    header = Path(__file__).with_name("gallery_header.rst")
+    wanted = {"GALLERY_HEADER.rst": header, **{p.name: p for p in examples.glob("*.py")}}
+    for old in SCRIPTS.glob("*.py"):
+        if old.name not in wanted:
+            old.unlink()
+    for name, path in wanted.items():
+        shutil.copy2(path, SCRIPTS / name)
+    return str(SCRIPTS)
+
+
+def configuration(here):
+    """`sphinx_gallery_conf`."""
+    return {
+        "examples_dirs": copied_scripts(here.parent / "examples"),
+        "gallery_dirs": "gallery",
+        # GALLERY=letterbox runs that script alone.
+        "filename_pattern": os.environ.get("GALLERY", ""),
+        "abort_on_example_error": True,
+        "only_warn_on_example_error": False,
+        "reset_argv": "gallery.arguments",
+        "reset_modules": ("gallery.reset",),
+        "image_scrapers": ("gallery.pictures",),
+        "within_subsection_order": "gallery.order",
+        "download_all_examples": False,
+        "show_signature": False,
+        "show_memory": False,
+        "min_reported_time": 10**6,
+        "plot_gallery": os.environ.get("GALLERY", "1") != "0",
+        "remove_config_comments": True,
+        "capture_repr": (),
+    }

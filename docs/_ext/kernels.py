@@ -1,0 +1,23 @@
+"""How the kernel of each page is set up: figures are shown whole, without pyplot too."""
+
+SETTINGS = """
+c = get_config()
+c.IPKernelApp.matplotlib = "inline"
+c.InlineBackend.figure_formats = {"png"}
+c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}
+"""
+
+
+def profile(folder):
+    """Writes IPython's folder, which holds this and nothing of the user's.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        The same path.
+    """
+    place = folder / "profile_default"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "ipython_kernel_config.py").write_text(SETTINGS, "utf-8")
+    return folder
