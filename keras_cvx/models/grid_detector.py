@@ -113,7 +113,7 @@ class GridDetector(DetectionModel):
         check_image_shape(inputs.shape, strides)
         maps = extractor(inputs)
         # Of one stride the extractor gives the map itself.
-        outputs = head(maps if isinstance(maps, list) else [maps])
+        outputs = _predictions(head, maps if isinstance(maps, list) else [maps])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
@@ -299,3 +299,21 @@ class GridDetector(DetectionModel):
     def _part(self, part, kind):
         """A loss or metric; one that is asked for by name gets the detector's own settings."""
         return agreeing_part(part, kind, **{name: getattr(self, name) for name in self._settings})
+
+
+def _predictions(head, maps):
+    """What a head gives of feature maps; a `ValueError` that blames it if it is no grid's."""
+    try:
+        outputs = head(maps)
+    except TypeError as error:
+        raise ValueError(
+            "`head` must be a layer that is called on a list of feature maps. "
+            f"Received: {head!r}, which is not: {error}"
+        ) from error
+    if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 3:
+        received = keras.tree.map_structure(lambda x: tuple(x.shape), outputs)
+        raise ValueError(
+            "`head` must give predictions (B, cells, 3 + channels), as `GridDetectionHead` does. "
+            f"Received: {received}"
+        )
+    return outputs

@@ -49,7 +49,12 @@ def fit(subject):
         raise BreachError(f"after a step of `fit` with a loss of {loss}, {wrong} are not finite")
     for name, variables in watched.items():
         if all(map(np.array_equal, start[name], _values(variables))):
-            raise BreachError(f"no gradient reaches {name} in a step of `fit`")
+            mend = (
+                ""
+                if name == "the weights"
+                else ". If no layer computes it, say so: `differentiable`"
+            )
+            raise BreachError(f"no gradient reaches {name} in a step of `fit`{mend}")
 
 
 class Gain(keras.layers.Layer):

@@ -437,6 +437,14 @@ def test_backbone_of_a_trained_detector(trained, data):
     assert len(other.trainable_weights) == len(detector.trainable_weights)
 
 
+def test_heads_of_no_grid_are_refused():
+    with pytest.raises(ValueError, match="`head` must be a layer that is called on a list"):
+        GridDetector(make_backbone(), CLASSES, head=keras.layers.GRUCell(3))
+    for head in (keras.layers.Identity(), keras.layers.Concatenate(axis=1)):
+        with pytest.raises(ValueError, match=r"`head` must give predictions \(B, cells, 3"):
+            GridDetector(make_backbone(), CLASSES, strides=[8, 8], head=head)
+
+
 def test_parts_that_disagree_are_refused():
     parts, losses = keras_cvx.layers, keras_cvx.losses
     for argument, part in {

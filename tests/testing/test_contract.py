@@ -341,7 +341,7 @@ BROKEN_LAYERS = [
     (HoldsALock, "copying", "it raises TypeError.*cannot pickle"),
     (DrawsAnew, "copying", "output differs when pickled by up to"),
     (Explodes, "fit", "are not finite"),
-    (StopsAtInput, "fit", "no gradient reaches input 0"),
+    (StopsAtInput, "fit", "no gradient reaches input 0.*say so: `differentiable`"),
     (StopsAtWeights, "fit", "no gradient reaches the weights"),
     (Rounds, "fit", "there is nothing to train"),
 ]
