@@ -86,11 +86,11 @@ def outcome_of(folder, read, on_error):
 
 
 @contextlib.contextmanager
-def watched():
+def watched(told):
     """Notes what is opened; where something hangs, code in C too, it ends the process and tells."""
     opened.clear()
     watching.set()
-    faulthandler.dump_traceback_later(SLOWEST, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(SLOWEST, exit=True, file=told)
     try:
         yield
     finally:
@@ -119,8 +119,10 @@ def survive(tmp_path_factory, capfd):
             (outside / path.name).write_bytes(content)
         files = {path: content for path, content in files.items() if only in (None, path.name)}
         random, outcomes = np.random.default_rng(MUTATIONS), collections.Counter()
-        # What is told of a process that ends is not to be captured.
-        with warnings.catch_warnings(), capfd.disabled():
+        # What is told of a process that ends is not to be captured; all else is.
+        with capfd.disabled():
+            told = os.fdopen(os.dup(2), "w")
+        with warnings.catch_warnings(), told:
             # Of records that were skipped, and of Pillow.
             warnings.simplefilter("ignore", UserWarning)
             for turn in range(MUTATIONS):
@@ -130,7 +132,7 @@ def survive(tmp_path_factory, capfd):
                     changed = mutated(changed, random, outside)
                 path.write_bytes(changed)
                 on_error = ("raise", "skip")[turn // len(files) % 2]
-                with watched():
+                with watched(told):
                     outcomes[outcome_of(folder, read, on_error)] += 1
                 assert path.name in free or not among(opened, outside, folder)
                 path.write_bytes(content)
