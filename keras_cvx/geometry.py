@@ -22,7 +22,7 @@ import numpy as np
 
 from keras_cvx.ops._arrays import HOST, namespace
 from keras_cvx.ops.arguments import FIELDS, check_boxes, check_choice, check_record, shapes_agree
-from keras_cvx.ops.masks import take_pixels
+from keras_cvx.ops.masks import mask_and_centers, take_pixels
 
 # Rows and columns that are left before the image, as shares of those that are free.
 POSITIONS = {
@@ -303,7 +303,7 @@ def transform_mask(mask, geometry, *, fill_value=255):
         >>> transform_mask(np.array([[7, 1]]), resize((1, 2), (2, 4))).tolist()
         [[7, 7, 1, 1], [7, 7, 1, 1]]
     """
-    mask, record, centers = _mask(mask, geometry, "source_size", "target_size")
+    mask, record, centers = mask_and_centers(mask, geometry, "source_size", "target_size")
     scale = record["source_size"] / record["content_size"]
     places = [(centers[i] - record["offset"][i]) * scale[i] for i in range(2)]
     return take_pixels(mask, places, fill_value)
@@ -327,7 +327,7 @@ def restore_mask(mask, geometry, *, fill_value=255):
         >>> restore_mask(np.array([[7, 7, 1, 1], [7, 7, 1, 1]]), resize((1, 2), (2, 4))).tolist()
         [[7, 1]]
     """
-    mask, record, centers = _mask(mask, geometry, "target_size", "source_size")
+    mask, record, centers = mask_and_centers(mask, geometry, "target_size", "source_size")
     scale = record["content_size"] / record["source_size"]
     places = [centers[i] * scale[i] + record["offset"][i] for i in range(2)]
     return take_pixels(mask, places, fill_value)
@@ -394,19 +394,3 @@ def _prepared(coordinates, name, width, geometry):
 def _except_padding(xp, boxes, moved):
     padding = xp.expand_dims(xp.all(xp.equal(boxes, -1.0), axis=-1), -1)
     return xp.where(padding, -xp.ones_like(moved), moved)
-
-
-def _mask(mask, geometry, size, result_size):
-    """A mask and a record as NumPy arrays, which must agree, and the result's pixel centres."""
-    check_record(geometry)
-    mask = np.asarray(mask)
-    record = {name: np.asarray(geometry[name], "float32") for name in FIELDS}
-    expected = tuple(record[size].astype(int).tolist())
-    if record[size].ndim != 1 or mask.ndim not in (2, 3) or mask.shape[:2] != expected:
-        raise ValueError(
-            f"`mask` must be of one image, (H, W) or (H, W, channels), and of the size of "
-            f"`geometry[{size!r}]`. Received: mask of shape {mask.shape}, size {expected}"
-        )
-    rows, columns = record[result_size].astype(int)
-    centers = [np.arange(n, dtype="float32") + np.float32(0.5) for n in (rows, columns)]
-    return mask, record, centers

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from keras import ops
 
-from keras_cvx.ops.arguments import check_fill_value
+from keras_cvx.ops.arguments import FIELDS, check_fill_value, check_record
 
 # The id of pixels for which nothing was found: their logits are NaN, or they were cut off.
 NO_CLASS = -1
@@ -202,3 +202,39 @@ def take_pixels(mask, places, fill_value):
         np.ix_(*(place[ok] for place, ok in zip(places, inside, strict=True)))
     ]
     return result
+
+
+def mask_and_centers(mask, geometry, size, result_size):
+    """A mask and a record of geometry as NumPy arrays, and the result's pixel centres.
+
+    Args:
+        mask: Array `(H, W)` or `(H, W, channels)`.
+        geometry: Record of one image.
+        size: The field of the record that is the mask's size, such as `"source_size"`.
+        result_size: The field that is the result's.
+
+    Returns:
+        Tuple of the mask, the record, and a pair of float32 arrays: the centres of the result's
+        rows and of its columns, in its pixels.
+
+    Raises:
+        ValueError: If the mask is not of that size.
+
+    Example:
+        >>> sizes = {"source_size": [1, 2], "content_size": [1, 2], "target_size": [2, 2]}
+        >>> record = {name: np.float32(size) for name, size in {**sizes, "offset": [0, 0]}.items()}
+        >>> mask_and_centers([[7, 1]], record, "source_size", "target_size")[2][0].tolist()
+        [0.5, 1.5]
+    """
+    check_record(geometry)
+    mask = np.asarray(mask)
+    record = {name: np.asarray(geometry[name], "float32") for name in FIELDS}
+    expected = tuple(record[size].astype(int).tolist())
+    if record[size].ndim != 1 or mask.ndim not in (2, 3) or mask.shape[:2] != expected:
+        raise ValueError(
+            f"`mask` must be of one image, (H, W) or (H, W, channels), and of the size of "
+            f"`geometry[{size!r}]`. Received: mask of shape {mask.shape}, size {expected}"
+        )
+    rows, columns = record[result_size].astype(int)
+    centers = [np.arange(n, dtype="float32") + np.float32(0.5) for n in (rows, columns)]
+    return mask, record, centers
