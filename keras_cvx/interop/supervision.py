@@ -19,7 +19,8 @@ def to_supervision(
             attribute of that name.
         height: Height of the images in pixels, needed for relative formats.
         width: Likewise.
-        class_names: Names by label, which supervision draws; none for the labels alone.
+        class_names: Sequence or dictionary of names by label, which supervision draws; none for
+            the labels alone.
 
     Returns:
         List of B `supervision.Detections`, with boxes `x0, y0, x1, y1` in pixels.
@@ -46,7 +47,8 @@ def to_supervision(
     for i, present in enumerate(labels >= 0):
         data = {}
         if len(class_names):
-            data["class_name"] = np.array(class_names)[labels[i, present]]
+            names = [class_names[label] for label in labels[i, present].tolist()]
+            data["class_name"] = np.array(names, str)
         found.append(
             detections_of(
                 xyxy=boxes[i, present],
@@ -72,7 +74,7 @@ def from_supervision(detections, *, max_detections=None):
         1 where none is known, `"labels"` int32 `(B, K)` and `"num_detections"` int32 `(B,)`.
 
     Raises:
-        ValueError: If detections have no classes.
+        ValueError: If they are not in a list, or have no classes.
 
     Example:
         >>> found = {"boxes": [[[0.0, 0.0, 4.0, 2.0]]], "labels": [[3]], "confidence": [[0.5]]}
@@ -82,6 +84,11 @@ def from_supervision(detections, *, max_detections=None):
     """
     if max_detections is not None:
         check_integers(1, max_detections=max_detections)
+    if not isinstance(detections, (list, tuple)):
+        raise ValueError(
+            "`detections` must be a list of one `supervision.Detections` for each image. Received: "
+            f"{type(detections).__name__}. Of one image, pass `[detections]`."
+        )
     most = max((len(found) for found in detections), default=0)
     rows = most if max_detections is None else max_detections
     shape = len(detections), rows

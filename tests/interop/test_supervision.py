@@ -121,3 +121,14 @@ def test_errors(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         to_supervision({"boxes": BOXES, "labels": LABELS})
+
+
+def test_names_in_a_dictionary():
+    truth = {"boxes": BOXES, "labels": LABELS}
+    first, _ = to_supervision(truth, class_names={2: "cat", 0: "ant"})
+    assert first["class_name"].tolist() == ["cat", "ant"]
+
+
+def test_detections_of_one_image():
+    with pytest.raises(ValueError, match=r"Received: Detections. .* pass `\[detections\]`"):
+        from_supervision(to_supervision({"boxes": BOXES, "labels": LABELS})[0])
