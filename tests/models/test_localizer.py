@@ -201,13 +201,13 @@ def test_rows_of_data_for_detectors(trained, data):
 
 def test_images_without_an_object_teach_the_class_alone():
     """Whatever their boxes and their weight are, the weights of the edges stay."""
-    localizer = Localizer(make_backbone(), CLASSES)
     images = squares(4)[0]
     for boxes, loss in (
         (np.full((4, 4), -1.0), "GIoULoss"),
         (np.full((4, 4), 7.0), "huber"),
         (np.full((4, 4), np.nan), "mse"),
     ):
+        localizer = Localizer(make_backbone(), CLASSES)
         localizer.compile(
             optimizer=keras.optimizers.SGD(0.1),
             loss={"labels": "sparse_categorical_crossentropy", "boxes": loss},
