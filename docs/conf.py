@@ -93,7 +93,8 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 # Each block that fails is a warning, so that the build tells of all of them before it ends.
 nb_execution_raise_on_error = False
-nb_execution_timeout = 400
+# A page is to take a minute or two; a machine may be busy.
+nb_execution_timeout = 900
 nb_output_stderr = "remove"
 nb_merge_streams = True
 nb_number_source_lines = False
