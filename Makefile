@@ -47,7 +47,7 @@ lint: $(VENV)/.ready
 # Draws the figures, runs the pages, the examples and the docstrings, and ends at the first warning.
 # DOCTESTS=0 and GALLERY=0 leave the last two out, for whoever writes a page.
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -j $(WORKERS) -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.benchmarks $(BENCHMARKS)

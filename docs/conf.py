@@ -25,6 +25,7 @@ mpl.use("agg")
 
 import gallery  # noqa: E402
 import inventories  # noqa: E402
+import running  # noqa: E402
 
 import keras_cvx  # noqa: E402
 
@@ -98,7 +99,7 @@ nb_execution_timeout = 900
 nb_output_stderr = "remove"
 nb_merge_streams = True
 nb_number_source_lines = False
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "substitution"]
+myst_enable_extensions = sorted(running.MARKDOWN)
 myst_heading_anchors = 3
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

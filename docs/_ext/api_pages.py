@@ -44,7 +44,6 @@ def _object_page(name, value, figures):
 
 
 def _namespace_page(namespace, values):
-    module = importlib.import_module(f"keras_cvx.{namespace}")
     lines = [
         _title(f"keras_cvx.{namespace}"),
         f".. automodule:: keras_cvx.{namespace}\n   :no-members:\n",
@@ -56,7 +55,7 @@ def _namespace_page(namespace, values):
         lines.append(f"   * - :doc:`{last} <{namespace}/{last}>`\n     - {words}")
     lines.append("\n.. toctree::\n   :hidden:\n")
     lines += [f"   {namespace}/{name.rpartition('.')[2]}" for name in values]
-    return "\n".join(lines) + "\n", module
+    return "\n".join(lines) + "\n"
 
 
 def _write(path, text):
@@ -72,7 +71,7 @@ def _write_pages(app):
     written = set()
     for namespace in NAMESPACES:
         inside = {n: v for n, v in values.items() if n.split(".")[1] == namespace}
-        pages = {API / f"{namespace}.rst": _namespace_page(namespace, inside)[0]}
+        pages = {API / f"{namespace}.rst": _namespace_page(namespace, inside)}
         for name, value in inside.items():
             path = API / namespace / f"{name.rpartition('.')[2]}.rst"
             pages[path] = _object_page(name, value, app.figures.get(name, []))
@@ -102,7 +101,6 @@ def _index():
         ".. list-table::\n   :widths: 26 74\n   :class: names\n",
     ]
     for namespace in NAMESPACES:
-        words = summary(importlib.import_module(f"keras_cvx.{namespace}"))
         module = importlib.import_module(f"keras_cvx.{namespace}")
         words = " ".join(inspect.getdoc(module).partition("\n\n")[0].split())
         words = re.sub(r"`+([^`]+)`+", r"``\1``", words)

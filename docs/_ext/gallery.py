@@ -107,5 +107,6 @@ def configuration(here):
         "min_reported_time": 10**6,
         "plot_gallery": os.environ.get("GALLERY", "1") != "0",
         "remove_config_comments": True,
+        "parallel": True,
         "capture_repr": (),
     }

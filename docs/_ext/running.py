@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 from docutils import nodes
 from myst_nb.core.read import read_myst_markdown_notebook
+from myst_parser.config.main import MdParserConfig
 from sphinx.util import logging
 
 import keras_cvx
@@ -25,7 +26,9 @@ LOGGER = logging.getLogger(__name__)
 DOCS = Path(__file__).parents[1]
 PYTHON = {"python", "python3", "py", "ipython3", "ipython", "pycon", "default"}
 SHELL = {"sh", "shell", "bash", "console"}
+MARKDOWN = {"attrs_inline", "colon_fence", "deflist", "dollarmath", "substitution"}
 INCLUDE = re.compile(r"^```\{include\} \.\./(\S+)\n(.*?)```\n", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# ([\w/]+\.py)\n")
 FENCE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
@@ -34,7 +37,9 @@ def read_page(text):
 
     A file of the repository's root that is included is part of the page, its blocks too. Where the
     page's front matter has `miniature`, replacements by what is replaced, the blocks are shown as
-    they are and run with these, because as they stand they would take too long.
+    they are and run with these, because as they stand they would take too long. A block that begins
+    with the comment of a file's name is that file: it is written where the page runs, and the tests
+    of a file of tests are run.
 
     Args:
         text: Markdown.
@@ -45,9 +50,15 @@ def read_page(text):
     text = INCLUDE.sub(_included, text)
     front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     settings = (yaml.safe_load(front.group(1)) or {}) if front else {}
+    text = FENCE.sub(lambda match: _as_file(match.group(1)), text)
     if less := settings.get("miniature"):
         text = FENCE.sub(lambda match: _in_miniature(match.group(1), less), text)
-    notebook = read_myst_markdown_notebook(text, code_directive="python", add_source_map=True)
+    notebook = read_myst_markdown_notebook(
+        text,
+        MdParserConfig(enable_extensions=MARKDOWN),
+        code_directive="python",
+        add_source_map=True,
+    )
     notebook.metadata.pop("miniature", None)
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
@@ -73,7 +84,26 @@ def _in_miniature(code, less):
         if str(old) not in run:
             raise ValueError(f"The page's `miniature` must be of what its blocks have: {old!r}")
         run = run.replace(str(old), str(new))
-    shown = f"```{{code-block}} python\n:class: run-in-miniature\n\n{code}```\n"
+    return _shown(code, run)
+
+
+def _as_file(code):
+    if not (named := FILE.match(code)):
+        return f"```python\n{code}```\n"
+    name = named.group(1)
+    run = (
+        "from pathlib import Path\n\n"
+        f"file = Path({name!r})\nfile.parent.mkdir(exist_ok=True)\nfile.write_text({code!r})\n"
+    )
+    if Path(name).name.startswith("test_"):
+        run += "import runpy\n\nfor name, test in runpy.run_path(str(file)).items():\n"
+        run += "    if name.startswith('test_'):\n        test()\n"
+    return _shown(code, run)
+
+
+def _shown(code, run):
+    """A block that is seen, and in its place another that is run."""
+    shown = f"```{{code-block}} python\n:class: run-in-another-form\n\n{code}```\n"
     return f"{shown}\n```python\n:tags: [remove-cell]\n\n{run}```\n"
 
 
@@ -102,7 +132,7 @@ def _blocks(app, docname):
                 if not output:
                     yield "gallery", node, runs
             else:
-                yield "pages", node, "run-in-miniature" in node.get("classes", [])
+                yield "pages", node, "run-in-another-form" in node.get("classes", [])
 
 
 def _count(app, env):
@@ -163,8 +193,22 @@ def _report(app, exception):
     LOGGER.info("lines of docstrings' examples: %d, failed %d", tests.attempted, tests.failed)
 
 
+def _deal(app, env, docnames):
+    """Deals the pages that are run among those that are not: Sphinx reads in runs of neighbours,
+    and each of its processes is to have its share of the work. The longest, the course, come first.
+    """
+    run = [name for name in docnames if not name.startswith(("api/", "gallery/"))]
+    run.sort(key=lambda name: (not name.startswith("course/"), name))
+    still = [name for name in docnames if name not in set(run)]
+    between = len(still) // max(len(run), 1) + 1
+    for place, name in enumerate(run):
+        still.insert(place * between, name)
+    docnames[:] = still
+
+
 def setup(app):
     app.connect("builder-inited", _run_docstrings)
+    app.connect("env-before-read-docs", _deal)
     app.connect("env-check-consistency", _count)
     app.connect("build-finished", _report, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
