@@ -52,6 +52,7 @@ extensions = [
 exclude_patterns = [
     "_build",
     "_ext",
+    "_templates",
     "_drawn",
     "figures",
     "gallery/*.ipynb",
@@ -68,6 +69,7 @@ default_role = "literal"
 
 html_theme = "furo"
 html_title = "keras-cvx"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
@@ -84,8 +86,8 @@ html_theme_options = {
         "color-brand-visited": "#e39ad0",
     },
 }
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
 
 # Every Python block of a page is run; one that fails stops the build. What the frameworks write to
 # stderr while they are imported is no part of a page; a warning of Python is an error instead.
