@@ -262,6 +262,24 @@ def made_decoder(decoder, num_classes):
     return decoder
 
 
+def outputs_of(layer, argument, inputs, described):
+    """What a layer gives when it is called on symbolic inputs; a `ValueError` if it cannot be.
+
+    Args:
+        layer: The layer, of whoever's making.
+        argument: Name by which the error calls it.
+        inputs: Sequence of what it is called on.
+        described: What the error calls that.
+    """
+    try:
+        return layer(*inputs)
+    except TypeError as error:
+        raise ValueError(
+            f"`{argument}` must be a layer that is called on {described}. Received: {layer!r}, "
+            f"which is not: {error}"
+        ) from error
+
+
 def logits_of(decoder, maps, images, num_classes):
     """The symbolic logits that a decoder gives; a `ValueError` that blames it if there are none.
 
@@ -272,22 +290,18 @@ def logits_of(decoder, maps, images, num_classes):
         num_classes: Integer C.
     """
     try:
-        logits = decoder(maps, images)
+        described = "a list of feature maps and the images"
+        logits = outputs_of(decoder, "decoder", (maps, images), described)
     # A layer, anyone's, raises whatever it comes across.
     except Exception as error:
-        if "infer the output shape" in str(error):
-            raise ValueError(
-                "`decoder` must say what shape its logits have, for they cannot be inferred from "
-                f"images {tuple(images.shape)}. Received: {decoder!r}. Give it "
-                "`compute_output_shape(self, features_shape, images_shape)`, or correct its `call`:"
-                f" {error}"
-            ) from error
-        if isinstance(error, TypeError):
-            raise ValueError(
-                "`decoder` must be a layer that is called on a list of feature maps and the images."
-                f" Received: {decoder!r}, which is not: {error}"
-            ) from error
-        raise
+        if "infer the output shape" not in str(error):
+            raise
+        raise ValueError(
+            "`decoder` must say what shape its logits have, for they cannot be inferred from "
+            f"images {tuple(images.shape)}. Received: {decoder!r}. Give it "
+            "`compute_output_shape(self, features_shape, images_shape)`, or correct its `call`:"
+            f" {error}"
+        ) from error
     expected = (images.shape[0], *images.shape[spatial_axes()], num_classes)
     if not isinstance(logits, keras.KerasTensor) or not shapes_agree(logits.shape, expected):
         received = keras.tree.map_structure(lambda x: tuple(x.shape), logits)

@@ -9,7 +9,13 @@ from keras_cvx.layers.heads.grid_detection import GridDetectionHead
 from keras_cvx.layers.postprocessing.grid_decoding import GridDecoding
 from keras_cvx.layers.postprocessing.non_max_suppression import NonMaxSuppression
 from keras_cvx.models._checks import check_image_shape, checked_rows, image_weights
-from keras_cvx.models._parts import agreeing_part, check_coding, check_registered, layer_of
+from keras_cvx.models._parts import (
+    agreeing_part,
+    check_coding,
+    check_registered,
+    layer_of,
+    outputs_of,
+)
 from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.boxes import check_format
 from keras_cvx.ops.ground_truth import unpack_ground_truth
@@ -303,13 +309,7 @@ class GridDetector(DetectionModel):
 
 def _predictions(head, maps):
     """What a head gives of feature maps; a `ValueError` that blames it if it is no grid's."""
-    try:
-        outputs = head(maps)
-    except TypeError as error:
-        raise ValueError(
-            "`head` must be a layer that is called on a list of feature maps. "
-            f"Received: {head!r}, which is not: {error}"
-        ) from error
+    outputs = outputs_of(head, "head", (maps,), "a list of feature maps")
     if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 3:
         received = keras.tree.map_structure(lambda x: tuple(x.shape), outputs)
         raise ValueError(

@@ -20,6 +20,7 @@ from keras_cvx.models._parts import (
     check_registered,
     is_of_keras,
     layer_of,
+    outputs_of,
 )
 from keras_cvx.models._task_model import DetectionModel
 from keras_cvx.ops.arguments import check_integers, shapes_agree
@@ -128,13 +129,7 @@ class Localizer(DetectionModel):
         inputs = keras.Input(images.shape[1:], dtype=images.dtype, name="images")
         # A model may have its one output in a list or a dictionary.
         [feature_map] = keras.tree.flatten(features(inputs))
-        try:
-            outputs = head(feature_map, inputs)
-        except TypeError as error:
-            raise ValueError(
-                "`head` must be a layer that is called on a feature map and the images. "
-                f"Received: {head!r}, which is not: {error}"
-            ) from error
+        outputs = outputs_of(head, "head", (feature_map, inputs), "a feature map and the images")
         outputs = _checked_outputs(outputs, num_classes)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         # Past Keras' tracking: layers behind the feature map would be weights without gradient.
