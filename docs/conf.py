@@ -45,6 +45,7 @@ extensions = [
     # Ours, of docs/_ext.
     "api_pages",
     "drawings",
+    "gallery",
     "linked_names",
     "mathml",
     "running",

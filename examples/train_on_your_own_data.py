@@ -3,7 +3,8 @@ Train on your own data
 ======================
 
 A folder of photographs of any sizes with a COCO file becomes a data set: read, checked, split,
-letterboxed and fed to a detector, whose detections are scored in the photographs' own pixels.
+letterboxed and fed to a detector, whose detections are scored in the photographs' own pixels, and
+drawn.
 """
 
 import argparse
@@ -125,7 +126,21 @@ def main(arguments=None):
     )
     scores = evaluation.result()
     print(f"AP {scores['AP']:.3f}, AP50 {scores['AP50']:.3f} on {len(valid)} photographs")
-    print(f"{time.perf_counter() - started:.0f} s in all. The data lie in {folder}.")
+
+    images, truth = valid.to_pydataset(8, preprocess=letterbox)[0]
+    figure = cvx.visualization.gallery(
+        images,
+        truth,
+        detector.predict(images, verbose=0),
+        class_names=data.class_names,
+        columns=2,
+    )
+    picture = options.output / "own_data.png"
+    figure.savefig(picture)
+    print(
+        f"{time.perf_counter() - started:.0f} s in all. The data lie in {folder}, "
+        f"the picture is {picture}."
+    )
     return scores
 
 

@@ -327,3 +327,4 @@ def test_train_on_your_own_data(tmp_path, capsys):
     assert "40 images, " in printed
     assert "on 8 photographs" in printed
     assert len(list((tmp_path / "own_data").glob("*.jpg"))) == 40
+    assert (tmp_path / "own_data.png").stat().st_size > 10_000
