@@ -100,14 +100,15 @@ def main(arguments=None):
     parser.add_argument("--scenes", type=int, default=4000, help="training scenes")
     parser.add_argument("--test-scenes", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--size", type=int, default=128, help="of the scenes")
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
 
     keras.utils.set_random_seed(0)
-    scenes = cvx.datasets.digit_scenes(options.scenes, split="train", size=128, seed=0)
-    test = cvx.datasets.digit_scenes(options.test_scenes, split="test", size=128, seed=0)
+    scenes = cvx.datasets.digit_scenes(options.scenes, split="train", size=options.size, seed=0)
+    test = cvx.datasets.digit_scenes(options.test_scenes, split="test", size=options.size, seed=0)
     segmenter = train(scenes, test, options.epochs)
     scores = print_scores(segmenter, test)
 
@@ -120,7 +121,7 @@ def main(arguments=None):
     np.testing.assert_array_equal(reloaded.predict(images, verbose=0)["masks"], found["masks"])
 
     # Images of any size, through a letterbox and back: each mask has the size of its image.
-    reloaded.preprocessing = cvx.layers.ResizeWithPad(128, 128)
+    reloaded.preprocessing = cvx.layers.ResizeWithPad(options.size, options.size)
     wide = np.concatenate([images[0], images[1]], axis=1)
     (mask,) = reloaded.predict([wide])["masks"]
     print(f"An image of {wide.shape[:2]} pixels has a mask of {mask.shape}.")

@@ -16,7 +16,7 @@ SHORT = {
     "evaluate_detections": "",
     "letterbox": "",
     "localize_digit": "--scenes 1500 --test-scenes 200 --epochs 6",
-    "segment_digits": "--scenes 2400 --test-scenes 100",
+    "segment_digits": "--scenes 3000 --test-scenes 100 --epochs 6 --size 64",
     "sliding_window": "--crops 8000 --epochs 4 --scenes 1",
     "train_on_your_own_data": "--images 1000 --epochs 6",
     "transfer_learning_flowers": "--pretraining-epochs 4 --top-epochs 3 --epochs 5",
