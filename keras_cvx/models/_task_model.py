@@ -14,6 +14,7 @@ from keras_cvx.models._checks import (
     check_preprocessing,
     check_weights,
 )
+from keras_cvx.models._parts import check_keywords
 
 
 class TaskModel(keras.Model):
@@ -65,6 +66,10 @@ class TaskModel(keras.Model):
     def checked_truth(self, x, y):
         """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
         raise NotImplementedError
+
+    def __init__(self, inputs, outputs, **kwargs):
+        check_keywords(type(self), kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         check_no_sample(inputs, self._truth_key)

@@ -1,14 +1,15 @@
 """Images that a detector cannot take are refused before Keras is called, and the mend is named."""
 
 import pathlib
+import re
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from keras_cvx.layers import ResizeWithPad
-from keras_cvx.models import GridDetector
+from keras_cvx.layers import ResizeWithPad, TransposedConvDecoder
+from keras_cvx.models import GridDetector, Localizer, Segmenter
 
 X = np.zeros((2, 32, 48, 3), "uint8")
 TRUTH = {"boxes": np.full((2, 1, 4), -1.0), "labels": np.full((2, 1), -1)}
@@ -147,3 +148,19 @@ def test_relative_boxes_are_no_pixels(plain):
     boxes = np.array([[[0, 0, 0.5, 1]], [[-1, -1, -1, -1]]])
     with pytest.raises(ValueError, match=r"`boxes` must be xyxy in pixels.*'rel_xyxy'"):
         plain.fit(X, {"boxes": boxes, "labels": np.array([[0], [-1]])})
+
+
+@pytest.mark.parametrize(
+    ("model", "wrong", "mend"),
+    [
+        (GridDetector, "stride", "Did you mean 'strides'"),
+        (Localizer, "bounding_box_fromat", "Did you mean 'bounding_box_format'"),
+        (Segmenter, "ignore_clas", "Did you mean 'ignore_class'"),
+        (Segmenter, "foo", "There are ['backbone'"),
+    ],
+)
+def test_an_argument_that_nobody_takes(plain, model, wrong, mend):
+    decoder = TransposedConvDecoder(3, strides=[8, 16])
+    given = {"decoder": decoder, wrong: 1} if model is Segmenter else {wrong: 1}
+    with pytest.raises(ValueError, match=f"Received: \\['{wrong}'\\].*{re.escape(mend)}"):
+        model(plain.backbone, 3, **given)
