@@ -44,10 +44,10 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Draws the figures, runs the pages, the examples and the docstrings, and ends at the first warning.
-# DOCTESTS=0 and GALLERY=0 leave the last two out, for whoever writes a page.
+# Draws the figures, runs the pages, the examples and the docstrings, all of them anew; a warning
+# fails the build. DOCTESTS=0 and GALLERY=0 leave the last two out, for whoever writes a page.
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build -j $(WORKERS) -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -E -j $(WORKERS) -W -b html docs docs/_build/html
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.benchmarks $(BENCHMARKS)

@@ -91,11 +91,11 @@ pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
 # Every Python block of a page is run; one that fails stops the build. What the frameworks write to
-# stderr while they are imported is no part of a page; a warning of Python is an error instead.
+# stderr while they are imported is no part of a page; a `UserWarning` is an error instead.
 nb_custom_formats = {".md": ["running.read_page", {}, False]}
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-# Each block that fails is a warning, so that the build tells of all of them before it ends.
+# A page that fails is a warning, so that the build tells of all of them before it ends.
 nb_execution_raise_on_error = False
 # A page is to take a minute or two; a machine may be busy.
 nb_execution_timeout = 900

@@ -18,14 +18,6 @@ NAMESPACES = [
 ]  # fmt: skip
 # Whose example would download a data set.
 WITHOUT_EXAMPLE = {"keras_cvx.datasets.tfds"}
-# The layers that move pixels; they, the losses and the metrics must each have a figure.
-GEOMETRIC = {
-    f"keras_cvx.layers.{name}"
-    for name in (
-        "CropAndResize", "GeometricLayer", "MixUp", "Mosaic", "RandomCropAndResize",
-        "ResizeWithCropOrPad", "ResizeWithPad", "RestoreDetections",
-    )
-}  # fmt: skip
 
 
 def public_objects():
@@ -46,16 +38,40 @@ def documentation(value):
 
 
 def undocumented_arguments(value):
-    """Names of the arguments that a docstring does not describe."""
+    """Names of the arguments that a docstring, or that of a method, does not describe."""
     if not callable(value):
         return []
-    text = documentation(value)
     call = value.__init__ if inspect.isclass(value) else value
-    names = [name for name in inspect.signature(call).parameters if name != "self"]
     # Exceptions are made by the package, and what has no constructor takes nothing.
     if call is object.__init__ or (inspect.isclass(value) and issubclass(value, Exception)):
         return []
-    return [name for name in names if not re.search(rf"^\s*\*{{0,2}}{name}:", text, re.MULTILINE)]
+    missing = _not_described(inspect.signature(call).parameters, documentation(value))
+    for name, method in _methods(value) if inspect.isclass(value) else ():
+        # What else a method of Keras takes is in Keras' documentation.
+        own = {
+            n: p for n, p in inspect.signature(method).parameters.items() if p.kind < p.VAR_KEYWORD
+        }
+        own = {n: p for n, p in own.items() if p.kind != p.VAR_POSITIONAL}
+        missing += [f"{n} of {name}" for n in _not_described(own, method.__doc__)]
+    return missing
+
+
+def _not_described(names, text):
+    section = re.search(
+        r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)", inspect.cleandoc(text), re.MULTILINE | re.DOTALL
+    )
+    described = re.findall(r"^    \*{0,2}(\w+):", section[1], re.MULTILINE) if section else []
+    return [name for name in names if name not in {"self", "cls", *described}]
+
+
+def _methods(cls):
+    """The methods of a class that its page shows: with a docstring, and not of Keras."""
+    for name in dir(cls):
+        method = inspect.getattr_static(cls, name)
+        method = getattr(method, "__func__", method)
+        ours = (getattr(inspect.unwrap(method), "__module__", None) or "").startswith("keras_cvx")
+        if inspect.isfunction(method) and ours and method.__doc__ and not name.startswith("_"):
+            yield name, method
 
 
 def has_example(value):
@@ -78,11 +94,24 @@ def faults():
         if not has_example(value) and name not in WITHOUT_EXAMPLE:
             found.append(f"{name} has no example")
     names = set(public_objects())
-    wanted = GEOMETRIC | {n for n in names if n.split(".")[1] in ("losses", "metrics")}
+    wanted = {n for n in names if _must_be_drawn(n)}
     found += [f"{name} has no figure" for name in sorted(wanted - set(figures))]
     found += [f"{name} has a figure and is not public" for name in sorted(set(figures) - names)]
     found += [f"the namespace {n} is not listed" for n in sorted(_namespaces() - set(NAMESPACES))]
+    for namespace in NAMESPACES:
+        module = importlib.import_module(f"keras_cvx.{namespace}")
+        public = {f"keras_cvx.{namespace}.{name}" for name in getattr(module, "__all__", ())}
+        found += [f"{name} is not in public_names.txt" for name in sorted(public - names)]
     return found
+
+
+def _must_be_drawn(name):
+    """Whether it is a loss, a metric, or a layer that moves pixels or what was found in them."""
+    namespace, last = name.split(".")[1:]
+    value = getattr(importlib.import_module(f"keras_cvx.{namespace}"), last)
+    moves = ("keras_cvx.layers.preprocessing", "keras_cvx.layers.postprocessing.restore")
+    of_layers = namespace == "layers" and value.__module__.startswith(moves)
+    return namespace in ("losses", "metrics") or of_layers
 
 
 def _namespaces():
@@ -106,6 +135,6 @@ def objects():
 
 
 def caption(name):
-    """The docstring of a figure's file; in double backticks where it has single ones."""
+    """The docstring of a figure's file, in one line."""
     text = ast.get_docstring(ast.parse(sources()[name].read_text("utf-8")))
     return " ".join(text.split())

@@ -8,7 +8,6 @@ for dark pages.
 
 import importlib.util
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -101,11 +100,12 @@ class Drawn(SphinxDirective):
             raise self.error(f"There is no docs/figures/{name}.py")
         self.env.note_dependency(os.fspath(sources()[name]))
         words = " ".join(self.content) or caption(name)
-        plain = re.sub(r"[`*$\\]", "", words)
+        # The caption describes it, and is read out as well.
+        alternative = f"Figure: {name.replace('_', ' ')}"
         figure = nodes.figure(classes=["drawn"])
         for theme in INKS:
             figure += nodes.image(
-                uri=f"/_drawn/{name}-{theme}.svg", alt=plain, classes=[f"only-{theme}"]
+                uri=f"/_drawn/{name}-{theme}.svg", alt=alternative, classes=[f"only-{theme}"]
             )
         text = nodes.caption()
         inline, messages = self.parse_inline(words)

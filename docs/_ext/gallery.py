@@ -76,9 +76,9 @@ def told(app, docname, content):
 
 
 def order(path):
-    """The order of the examples, the first the one to begin with; one that is new comes last."""
+    """The order of the examples, the first the one to begin with."""
     stem = Path(path).stem
-    return ORDER.index(stem) if stem in ORDER else len(ORDER)
+    return ORDER.index(stem)
 
 
 def copied_scripts(examples):
@@ -107,7 +107,7 @@ def configuration(here):
         "examples_dirs": copied_scripts(here.parent / "examples"),
         "gallery_dirs": "gallery",
         # GALLERY=letterbox runs that script alone.
-        "filename_pattern": os.environ.get("GALLERY", ""),
+        "filename_pattern": re.sub("^[01]$", "", os.environ.get("GALLERY", "")),
         "abort_on_example_error": True,
         "only_warn_on_example_error": False,
         "reset_argv": "gallery.arguments",
@@ -121,6 +121,8 @@ def configuration(here):
         "min_reported_time": 10**6,
         "plot_gallery": os.environ.get("GALLERY", "1") != "0",
         "remove_config_comments": True,
+        # A script may have been broken by the package.
+        "run_stale_examples": True,
         "parallel": True,
         "capture_repr": (),
     }

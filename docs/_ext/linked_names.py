@@ -73,7 +73,7 @@ class LinkedNames(SphinxTransform):
 
 
 def _of_neighbours(app, env, node, contnode):
-    """What a neighbour documents, where its inventory could not be had: no link, and no warning."""
+    """What a neighbour documents and its inventory, if there is one, lacks: no link, no warning."""
     target = node.get("reftarget", "")
     known = set(app.config.intersphinx_mapping)
     root = target.partition(".")[0]

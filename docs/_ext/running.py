@@ -71,7 +71,9 @@ def _included(match):
     name, options = match.groups()
     text = (DOCS.parent / name).read_text("utf-8")
     for key, value in re.findall(r"^:([\w-]+): (.+)$", options, re.MULTILINE):
-        before, _, after = text.partition(value)
+        before, found, after = text.partition(value)
+        if not found:
+            raise ValueError(f"{name} is included {key} {value!r}, which it does not have")
         text = {"start-after": after, "end-before": before}[key]
     # Links of the root's files are from the root.
     text = re.sub(r"\]\(docs/", "](", text)
@@ -109,11 +111,11 @@ def _shown(code, run):
 
 def _blocks(app, docname):
     """Kinds of the blocks of a page, each with whether it was run."""
-    runs = app.config.sphinx_gallery_conf["plot_gallery"]
-    tested = app.docstring_examples.attempted > 0
+    gallery = app.config.sphinx_gallery_conf
+    runs = gallery["plot_gallery"] and re.search(gallery["filename_pattern"], docname)
     tree = app.env.get_doctree(docname)
     for node in tree.findall(nodes.doctest_block):
-        yield "docstrings", node, tested and docname.startswith("api/")
+        yield "docstrings", node, _was_tested(app, node)
     for node in tree.findall(nodes.literal_block):
         language = node.get("language", "default").lower()
         cell = node.parent
@@ -121,18 +123,27 @@ def _blocks(app, docname):
             cell = cell.parent
         if cell is not None:
             if cell["nb_element"] == "cell_code_source":
-                yield "pages", node, cell.parent.get("exec_count") is not None
+                failed = any(
+                    output.get("language") == "ipythontb"
+                    for output in cell.parent.findall(nodes.literal_block)
+                )
+                yield "pages", node, cell.parent.get("exec_count") is not None and not failed
         elif language in SHELL:
             yield "shell", node, True
         elif language == "pycon" or ">>> " in node.astext():
-            yield "docstrings", node, tested and docname.startswith("api/")
+            yield "docstrings", node, _was_tested(app, node)
         elif language in PYTHON:
             if docname.startswith("gallery/"):
-                output = "sphx-glr-script-out" in node.get("classes", [])
-                if not output:
-                    yield "gallery", node, runs
+                if "sphx-glr-script-out" not in node.get("classes", []):
+                    yield "gallery", node, bool(runs)
             else:
                 yield "pages", node, "run-in-another-form" in node.get("classes", [])
+
+
+def _was_tested(app, node):
+    """Whether each line of a docstring's example is one that was run as a doctest."""
+    lines = re.findall(r"^\s*>>> (.*)$", node.astext(), re.MULTILINE)
+    return all(line in app.docstring_lines for line in lines)
 
 
 def _count(app, env):
@@ -146,32 +157,37 @@ def _count(app, env):
         for kind, node, executed in _blocks(app, docname):
             found[kind] += 1
             run[kind] += executed
-            # What whoever builds has left out is told by the count alone.
-            if not executed and kind not in left_out:
+            # What is left out, by whoever builds or by its author, is told by the count alone.
+            if not executed and kind not in left_out and "+SKIP" not in node.astext():
                 LOGGER.warning(
                     "This block of code is not run: %s", node.astext()[:60], location=node
                 )
     app.code_blocks = (found, run)
 
 
-def _run_docstrings(app, exception=None):
+def _run_docstrings(app):
     """The examples of every module's docstrings, as doctests."""
-    total = doctest.TestResults(0, 0)
+    app.docstring_lines = set()
+    app.docstring_examples = doctest.TestResults(0, 0)
     # make docs DOCTESTS=0 leaves them out, for whoever looks at pages again and again.
     if os.environ.get("DOCTESTS") == "0":
-        app.docstring_examples = total
         return
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
     names = [
         module.name
         for module in pkgutil.walk_packages(keras_cvx.__path__, "keras_cvx.")
         if not module.name.endswith("__main__")
     ]
-    for name in names:
-        failed, tried = doctest.testmod(importlib.import_module(name))
-        total = doctest.TestResults(total.failed + failed, total.attempted + tried)
-    if total.failed:
-        LOGGER.warning("%d examples of docstrings fail; they are above", total.failed)
-    app.docstring_examples = total
+    for test in (test for name in names for test in finder.find(importlib.import_module(name))):
+        runner.run(test)
+        app.docstring_lines |= {
+            example.source.partition("\n")[0]
+            for example in test.examples
+            if not example.options.get(doctest.SKIP)
+        }
+    app.docstring_examples = runner.summarize(verbose=False)
+    if app.docstring_examples.failed:
+        LOGGER.warning("%d examples of docstrings fail", app.docstring_examples.failed)
 
 
 def _report(app, exception):

@@ -7,12 +7,10 @@ from matplotlib.patches import Rectangle
 
 import keras_cvx as cvx
 
-# Colours that are read on light and on dark pages; of keras_cvx.visualization.
+# Colours that are read on light and on dark pages.
 BLUE, ORANGE, RED, PURPLE, BROWN, GREY = (
     "#3f90da", "#f08c00", "#e0503c", "#a05fd0", "#a96b59", "#8b9094",
 )  # fmt: skip
-# A colour map that is nothing at 0 on both kinds of page.
-HEAT = "viridis"
 
 
 def panels(rows, columns, width=7.2, height=2.6, **kwargs):

@@ -84,5 +84,9 @@ class GridCoding:
 
     @classmethod
     def from_config(cls, config):
-        """The object that `get_config` described."""
+        """The object that `get_config` described.
+
+        Args:
+            config: The dictionary that `get_config` gave.
+        """
         return cls(**config)

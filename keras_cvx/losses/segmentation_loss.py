@@ -132,7 +132,13 @@ class SegmentationLoss(keras.losses.Loss):
         return self.of_pixels(y_true, y_pred, mask)
 
     def of_pixels(self, y_true, y_pred, mask):
-        """Loss of `(B, N, C)` truth and predictions, which are 0 where `mask` is false."""
+        """Loss of the pixels of each image in a row.
+
+        Args:
+            y_true: Float tensor `(B, N, C)`, 0 where `mask` is false.
+            y_pred: Float tensor `(B, N, C)`, likewise.
+            mask: Boolean tensor `(B, N)`, the pixels that count.
+        """
         raise NotImplementedError
 
     def get_config(self):

@@ -64,7 +64,7 @@ class TaskModel(keras.Model):
         raise NotImplementedError
 
     def checked_truth(self, x, y):
-        """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
+        """The ground truth with arrays for lists; a `ValueError` if it is none of the images."""
         raise NotImplementedError
 
     def __init__(self, inputs, outputs, **kwargs):
@@ -141,7 +141,11 @@ class TaskModel(keras.Model):
         return self.inference_model.predict(x, *args, **kwargs)
 
     def predict_on_batch(self, x):
-        """As `predict`, on one batch of images `(B, H, W, 3)`."""
+        """As `predict`, on one batch.
+
+        Args:
+            x: Images `(B, H, W, 3)`.
+        """
         self._check_batch(x)
         return self.inference_model.predict_on_batch(x)
 

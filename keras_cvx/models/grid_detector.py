@@ -170,7 +170,12 @@ class GridDetector(DetectionModel):
         return self.non_max_suppression(*self.decoding(predictions))
 
     def checked_truth(self, x, y):
-        """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
+        """The ground truth with arrays for lists; a `ValueError` if it is none of the images.
+
+        Args:
+            x: Images, as `fit` takes them.
+            y: Ground truth, likewise.
+        """
         return checked_rows(x, y, self)
 
     def compile(self, optimizer="adamw", loss="auto", metrics="auto", **kwargs):

@@ -160,7 +160,12 @@ class Localizer(DetectionModel):
         return self.decoding(predictions)
 
     def checked_truth(self, x, y):
-        """`y` with arrays for lists; a `ValueError` if it is no ground truth of the images `x`."""
+        """The ground truth with arrays for lists; a `ValueError` if it is none of the images.
+
+        Args:
+            x: Images, as `fit` takes them.
+            y: Ground truth, likewise.
+        """
         return checked_objects(x, y, self)
 
     def compile(

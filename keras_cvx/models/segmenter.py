@@ -152,7 +152,12 @@ class Segmenter(TaskModel):
         return SegmentationDecoding(preprocessing, self.classification, name="decoding")
 
     def checked_truth(self, x, y):
-        """`y` as an array; a `ValueError` if it is no masks of the images `x`."""
+        """The masks as an array; a `ValueError` if they are none of the images.
+
+        Args:
+            x: Images, as `fit` takes them.
+            y: Masks, likewise.
+        """
         if y is None or isinstance(y, dict):
             received = "images alone" if y is None else f"a dictionary of {key_names(y)}"
             raise ValueError(f"`y` must be masks of the images `x`. Received: {received}")
@@ -251,7 +256,21 @@ class Segmenter(TaskModel):
             self._set_class_weight(None)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
-        """As `keras.Model.train_on_batch`; classes are weighted by `sample_weight` of pixels."""
+        """As `keras.Model.train_on_batch`; classes are weighted by `sample_weight` of pixels.
+
+        Args:
+            x: Images `(B, H, W, 3)`.
+            y: Masks `(B, H, W)`.
+            sample_weight: Weights `(B,)`, or `(B, H, W)`.
+            class_weight: None: only `fit` takes it.
+            **kwargs: As Keras' `train_on_batch` takes them.
+
+        Returns:
+            What Keras returns: the loss and the metrics.
+
+        Raises:
+            ValueError: If `class_weight` is given.
+        """
         if class_weight is not None:
             raise ValueError(
                 "`class_weight` must be None here. `fit` takes it; for a batch, pass the weights "

@@ -225,7 +225,11 @@ class SlidingWindowDetector(keras.Model):
         return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *found)
 
     def predict_on_batch(self, x):
-        """As `predict`, on one batch of images `(B, H, W, channels)`."""
+        """As `predict`, on one batch.
+
+        Args:
+            x: Images `(B, H, W, channels)`.
+        """
         size = self._size_of(getattr(x, "shape", ()))
         return self.inference_model(*size).predict_on_batch(x)
 

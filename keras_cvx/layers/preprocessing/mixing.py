@@ -77,11 +77,23 @@ class MixingLayer(SeededLayer):
         raise NotImplementedError
 
     def mix_rows(self, rows, plan, size):
-        """What belongs to the boxes, K times N rows: those of the first image, the second, ..."""
+        """What belongs to the boxes, K times N rows: those of the first image, the second, ...
+
+        Args:
+            rows: Dictionary of tensors whose second axis is that of the K times N rows.
+            plan: The dictionary that `plan` gave.
+            size: Height and width of the images.
+        """
         return rows
 
     def mix_geometry(self, record, plan, size):
-        """The record of each image itself."""
+        """The record of each image itself.
+
+        Args:
+            record: Dictionary of tensors, the geometry of each image before it was mixed.
+            plan: The dictionary that `plan` gave.
+            size: Height and width of the images.
+        """
         return record
 
     def __call__(self, data, *args, **kwargs):
