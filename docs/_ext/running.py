@@ -51,8 +51,11 @@ def read_page(text):
     front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     settings = (yaml.safe_load(front.group(1)) or {}) if front else {}
     text = FENCE.sub(lambda match: _as_file(match.group(1)), text)
-    if less := settings.get("miniature"):
-        text = FENCE.sub(lambda match: _in_miniature(match.group(1), less), text)
+    less = {str(old): str(new) for old, new in settings.get("miniature", {}).items()}
+    blocks = "".join(FENCE.findall(text))
+    if unknown := [old for old in less if old not in blocks]:
+        raise ValueError(f"The page's `miniature` must be of what its blocks have: {unknown}")
+    text = FENCE.sub(lambda match: _in_miniature(match.group(1), less), text)
     notebook = read_myst_markdown_notebook(
         text,
         MdParserConfig(enable_extensions=MARKDOWN),
@@ -83,10 +86,8 @@ def _included(match):
 def _in_miniature(code, less):
     run = code
     for old, new in less.items():
-        if str(old) not in run:
-            raise ValueError(f"The page's `miniature` must be of what its blocks have: {old!r}")
-        run = run.replace(str(old), str(new))
-    return _shown(code, run)
+        run = run.replace(old, new)
+    return f"```python\n{code}```\n" if run == code else _shown(code, run)
 
 
 def _as_file(code):

@@ -1,5 +1,5 @@
 """The loss of a box of 2 × 2 for every place of its centre around a true one of 4 × 4 (drawn).
-Arrows are the way down: without overlap IoU has none.
+Arrows are the way down; without overlap the IoU loss has none.
 """
 
 import numpy as np

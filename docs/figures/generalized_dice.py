@@ -1,6 +1,6 @@
 """A large class and one of 1 % of the pixels, of which a growing share is missed. The
-cross-entropy hardly notices; the generalized Dice loss weighs each class by the square of its
-size, so that both count.
+cross-entropy hardly notices; the generalized Dice loss weighs each class by one over the
+square of its size, so that both count.
 """
 
 import keras

@@ -1,6 +1,6 @@
 """A predicted disc slides off the true one. With hard predictions (probabilities of 0 and 1) the
-Lovász loss is 1 − IoU itself, averaged over the classes; with soft ones it lies between, and has a
-slope that the IoU, a count of pixels, has not.
+Lovász loss is 1 − IoU itself, averaged over the classes; with soft ones it joins these
+values, and has a slope that the IoU, a count of pixels, has not.
 """
 
 import keras

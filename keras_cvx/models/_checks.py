@@ -9,8 +9,9 @@ from keras import ops
 from keras_cvx.layers.preprocessing.geometric import GeometricLayer
 from keras_cvx.models._any_size import any_size, written
 from keras_cvx.models._parts import check_registered
-from keras_cvx.ops.arguments import shapes_agree, spatial_axes
+from keras_cvx.ops.arguments import ignored_ids, shapes_agree, spatial_axes
 from keras_cvx.ops.ground_truth import check_ground_truth
+from keras_cvx.ops.masks import check_masks
 from keras_cvx.ops.pictures import is_picture
 
 
@@ -176,6 +177,35 @@ def checked_objects(x, y, model):
     # The boxes in the shape of the labels, so that a row is named as the user reads it.
     boxes = ops.reshape(y["boxes"], (*y["labels"].shape, 4))
     _check_values(x, boxes, y["labels"], model)
+    return y
+
+
+def checked_masks(x, y, model):
+    """The masks as an array; an error that says what is wrong with them.
+
+    Args:
+        x: Array of images `(B, H, W, 3)`.
+        y: What a user gives beside it.
+        model: The segmenter, of whose settings the masks must be.
+
+    Raises:
+        ValueError: If they are no masks of these images, or an id is out of range.
+    """
+    if y is None or isinstance(y, dict):
+        received = "images alone" if y is None else f"a dictionary of {key_names(y)}"
+        raise ValueError(f"`y` must be masks of the images `x`. Received: {received}")
+    if not hasattr(y, "shape"):
+        try:
+            y = np.asarray(y)
+        except ValueError:
+            y = np.asarray(y, object)
+    check_masks(
+        ops.convert_to_numpy(y) if ops.is_tensor(y) else np.asarray(y),
+        num_images=len(x),
+        image_size=tuple(x.shape[spatial_axes()]),
+        num_classes=model.num_classes,
+        ignored=ignored_ids(model.ignore_class),
+    )
     return y
 
 

@@ -12,7 +12,7 @@ from keras_cvx.models._checks import (
     check_images,
     check_no_sample,
     checked_class_weight,
-    key_names,
+    checked_masks,
 )
 from keras_cvx.models._parts import (
     layer_of,
@@ -25,7 +25,7 @@ from keras_cvx.models._parts import (
 from keras_cvx.models._task_model import TaskModel
 from keras_cvx.models._tiles import tiled_masks
 from keras_cvx.ops.arguments import check_integers, ignored_ids, spatial_axes
-from keras_cvx.ops.masks import check_masks, weights_of_classes, weights_of_pixels
+from keras_cvx.ops.masks import weights_of_classes, weights_of_pixels
 
 
 @plugins.register("Segmenter", kind="model")
@@ -158,22 +158,7 @@ class Segmenter(TaskModel):
             x: Images, as `fit` takes them.
             y: Masks, likewise.
         """
-        if y is None or isinstance(y, dict):
-            received = "images alone" if y is None else f"a dictionary of {key_names(y)}"
-            raise ValueError(f"`y` must be masks of the images `x`. Received: {received}")
-        if not hasattr(y, "shape"):
-            try:
-                y = np.asarray(y)
-            except ValueError:
-                y = np.asarray(y, object)
-        check_masks(
-            ops.convert_to_numpy(y) if ops.is_tensor(y) else np.asarray(y),
-            num_images=len(x),
-            image_size=tuple(x.shape[spatial_axes()]),
-            num_classes=self.num_classes,
-            ignored=ignored_ids(self.ignore_class),
-        )
-        return y
+        return checked_masks(x, y, self)
 
     def compile(
         self,
@@ -264,12 +249,6 @@ class Segmenter(TaskModel):
             sample_weight: Weights `(B,)`, or `(B, H, W)`.
             class_weight: None: only `fit` takes it.
             **kwargs: As Keras' `train_on_batch` takes them.
-
-        Returns:
-            What Keras returns: the loss and the metrics.
-
-        Raises:
-            ValueError: If `class_weight` is given.
         """
         if class_weight is not None:
             raise ValueError(
