@@ -96,7 +96,8 @@ def _as_file(code):
     name = named.group(1)
     run = (
         "from pathlib import Path\n\n"
-        f"file = Path({name!r})\nfile.parent.mkdir(parents=True, exist_ok=True)\nfile.write_text({code!r})\n"
+        f"file = Path({name!r})\nfile.parent.mkdir(parents=True, exist_ok=True)\n"
+        f"file.write_text({code!r})\n"
     )
     if Path(name).name.startswith("test_"):
         run += "import runpy\n\nfor name, test in runpy.run_path(str(file)).items():\n"
