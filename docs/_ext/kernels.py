@@ -1,4 +1,6 @@
-"""How the kernel of each page is set up: figures are shown whole, without pyplot too."""
+"""How the kernel of each page is set up: figures are shown whole, without pyplot too, and of
+TensorFlow's logger only errors are.
+"""
 
 SETTINGS = """
 c = get_config()
@@ -6,6 +8,8 @@ c.IPKernelApp.matplotlib = "inline"
 c.InlineBackend.figure_formats = {"png"}
 c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}
 """
+
+QUIET = 'import logging\n\nlogging.getLogger("tensorflow").setLevel(logging.ERROR)\n'
 
 
 def profile(folder):
@@ -18,6 +22,7 @@ def profile(folder):
         The same path.
     """
     place = folder / "profile_default"
-    place.mkdir(parents=True, exist_ok=True)
+    (place / "startup").mkdir(parents=True, exist_ok=True)
+    (place / "startup" / "quiet.py").write_text(QUIET, "utf-8")
     (place / "ipython_kernel_config.py").write_text(SETTINGS, "utf-8")
     return folder
