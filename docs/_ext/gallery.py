@@ -12,13 +12,13 @@ SCRIPTS, OUTPUT = BUILD / "scripts", BUILD / "gallery_output"
 # What is shown is what these arguments give; without them the scripts take up to ten minutes.
 SHORT = {
     "compose_with_plain_keras": "",
-    "detect_digits": "--scenes 1200 --test-scenes 100 --epochs 4",
+    "detect_digits": "--scenes 800 --test-scenes 100 --epochs 4",
     "evaluate_detections": "",
     "letterbox": "",
-    "localize_digit": "--scenes 1200 --test-scenes 200 --epochs 6",
+    "localize_digit": "--scenes 1000 --test-scenes 200 --epochs 6",
     "segment_digits": "--scenes 3000 --test-scenes 100 --epochs 5 --size 64",
     "sliding_window": "--crops 8000 --epochs 4 --scenes 1",
-    "train_on_your_own_data": "--images 800 --epochs 6",
+    "train_on_your_own_data": "--images 600 --epochs 6",
     "transfer_learning_flowers": "--pretraining-epochs 4 --top-epochs 3 --epochs 5",
 }
 WITHOUT_OUTPUT = {"compose_with_plain_keras", "transfer_learning_flowers"}
