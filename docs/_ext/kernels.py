@@ -9,7 +9,12 @@ c.InlineBackend.figure_formats = {"png"}
 c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}
 """
 
-QUIET = 'import logging\n\nlogging.getLogger("tensorflow").setLevel(logging.ERROR)\n'
+# A filter, for TensorFlow sets the level itself.
+QUIET = """
+import logging
+
+logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
+"""
 
 
 def profile(folder):
