@@ -12,10 +12,9 @@ LOGGER = logging.getLogger(__name__)
 API = contents.DOCS / "api"
 
 
-def summary(value):
-    """The first sentence of a docstring."""
-    text = documentation(value) or inspect.getdoc(type(value)) or ""
-    first = " ".join(text.partition("\n\n")[0].split())
+def summary(docstring):
+    """Its first paragraph, in one line of reStructuredText."""
+    first = " ".join(docstring.partition("\n\n")[0].split())
     return re.sub(r"`+([^`]+)`+", r"``\1``", first)
 
 
@@ -51,7 +50,7 @@ def _namespace_page(namespace, values):
     ]
     for name, value in values.items():
         last = name.rpartition(".")[2]
-        words = CONSTANTS.get(name) or summary(value)
+        words = CONSTANTS.get(name) or summary(documentation(value))
         lines.append(f"   * - :doc:`{last} <{namespace}/{last}>`\n     - {words}")
     lines.append("\n.. toctree::\n   :hidden:\n")
     lines += [f"   {namespace}/{name.rpartition('.')[2]}" for name in values]
@@ -101,9 +100,7 @@ def _index():
         ".. list-table::\n   :widths: 26 74\n   :class: names\n",
     ]
     for namespace in NAMESPACES:
-        module = importlib.import_module(f"keras_cvx.{namespace}")
-        words = " ".join(inspect.getdoc(module).partition("\n\n")[0].split())
-        words = re.sub(r"`+([^`]+)`+", r"``\1``", words)
+        words = summary(inspect.getdoc(importlib.import_module(f"keras_cvx.{namespace}")))
         lines.append(f"   * - :doc:`{namespace} <{namespace}>`\n     - {words}")
     lines.append("\n.. toctree::\n   :hidden:\n")
     lines += [f"   {namespace}" for namespace in NAMESPACES]

@@ -47,11 +47,9 @@ def undocumented_arguments(value):
         return []
     missing = _not_described(inspect.signature(call).parameters, documentation(value))
     for name, method in _methods(value) if inspect.isclass(value) else ():
+        parameters = inspect.signature(method).parameters.values()
         # What else a method of Keras takes is in Keras' documentation.
-        own = {
-            n: p for n, p in inspect.signature(method).parameters.items() if p.kind < p.VAR_KEYWORD
-        }
-        own = {n: p for n, p in own.items() if p.kind != p.VAR_POSITIONAL}
+        own = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         missing += [f"{n} of {name}" for n in _not_described(own, method.__doc__)]
     return missing
 
@@ -82,8 +80,8 @@ def has_example(value):
 
 def faults():
     """Sentences, one of each thing that a page needs and lacks."""
-    found, figures = [], objects()
-    for name, value in public_objects().items():
+    found, figures, values = [], objects(), public_objects()
+    for name, value in values.items():
         text = documentation(value)
         if text is None:
             continue
@@ -93,8 +91,8 @@ def faults():
             found.append(f"{name} does not describe {', '.join(missing)}")
         if not has_example(value) and name not in WITHOUT_EXAMPLE:
             found.append(f"{name} has no example")
-    names = set(public_objects())
-    wanted = {n for n in names if _must_be_drawn(n)}
+    names = set(values)
+    wanted = {name for name, value in values.items() if _must_be_drawn(name, value)}
     found += [f"{name} has no figure" for name in sorted(wanted - set(figures))]
     found += [f"{name} has a figure and is not public" for name in sorted(set(figures) - names)]
     found += [f"the namespace {n} is not listed" for n in sorted(_namespaces() - set(NAMESPACES))]
@@ -105,10 +103,9 @@ def faults():
     return found
 
 
-def _must_be_drawn(name):
+def _must_be_drawn(name, value):
     """Whether it is a loss, a metric, or a layer that moves pixels or what was found in them."""
-    namespace, last = name.split(".")[1:]
-    value = getattr(importlib.import_module(f"keras_cvx.{namespace}"), last)
+    namespace = name.split(".")[1]
     moves = ("keras_cvx.layers.preprocessing", "keras_cvx.layers.postprocessing.restore")
     of_layers = namespace == "layers" and value.__module__.startswith(moves)
     return namespace in ("losses", "metrics") or of_layers

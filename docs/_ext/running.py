@@ -26,6 +26,7 @@ LOGGER = logging.getLogger(__name__)
 DOCS = Path(__file__).parents[1]
 PYTHON = {"python", "python3", "py", "ipython3", "ipython", "pycon", "default"}
 SHELL = {"sh", "shell", "bash", "console"}
+# What of MyST is read where a page is split into cells, and by Sphinx alike.
 MARKDOWN = {"attrs_inline", "colon_fence", "deflist", "dollarmath", "substitution"}
 INCLUDE = re.compile(r"^```\{include\} \.\./(\S+)\n(.*?)```\n", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w/]+\.py)\n")
@@ -50,12 +51,12 @@ def read_page(text):
     text = INCLUDE.sub(_included, text)
     front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     settings = (yaml.safe_load(front.group(1)) or {}) if front else {}
-    text = FENCE.sub(lambda match: _as_file(match.group(1)), text)
+    text = FENCE.sub(_as_file, text)
     less = {str(old): str(new) for old, new in settings.get("miniature", {}).items()}
     blocks = "".join(FENCE.findall(text))
     if unknown := [old for old in less if old not in blocks]:
         raise ValueError(f"The page's `miniature` must be of what its blocks have: {unknown}")
-    text = FENCE.sub(lambda match: _in_miniature(match.group(1), less), text)
+    text = FENCE.sub(lambda match: _in_miniature(match, less), text)
     notebook = read_myst_markdown_notebook(
         text,
         MdParserConfig(enable_extensions=MARKDOWN),
@@ -83,16 +84,18 @@ def _included(match):
     return re.sub(r"\]\(examples/(\w+)\.py\)", r"](gallery/\1.rst)", text) + "\n"
 
 
-def _in_miniature(code, less):
+def _in_miniature(match, less):
+    block, code = match.group(0, 1)
     run = code
     for old, new in less.items():
         run = run.replace(old, new)
-    return f"```python\n{code}```\n" if run == code else _shown(code, run)
+    return block if run == code else _shown(code, run)
 
 
-def _as_file(code):
+def _as_file(match):
+    block, code = match.group(0, 1)
     if not (named := FILE.match(code)):
-        return f"```python\n{code}```\n"
+        return block
     name = named.group(1)
     run = (
         "from pathlib import Path\n\n"
@@ -145,22 +148,22 @@ def _blocks(app, docname):
 def _was_tested(app, node):
     """Whether each line of a docstring's example is one that was run as a doctest."""
     lines = re.findall(r"^\s*>>> (.*)$", node.astext(), re.MULTILINE)
-    return all(line in app.docstring_lines for line in lines)
+    return bool(lines) and app.docstring_lines.issuperset(lines)
 
 
 def _count(app, env):
     found, run = Counter(), Counter()
+    gallery = app.config.sphinx_gallery_conf
     left_out = {
-        kind
-        for kind, name in (("docstrings", "DOCTESTS"), ("gallery", "GALLERY"))
-        if os.environ.get(name)
+        "docstrings": not app.docstring_examples.attempted,
+        "gallery": gallery["filename_pattern"] or not gallery["plot_gallery"],
     }
     for docname in sorted(env.found_docs):
         for kind, node, executed in _blocks(app, docname):
             found[kind] += 1
             run[kind] += executed
             # What is left out, by whoever builds or by its author, is told by the count alone.
-            if not executed and kind not in left_out and "+SKIP" not in node.astext():
+            if not executed and not left_out.get(kind) and "+SKIP" not in node.astext():
                 LOGGER.warning(
                     "This block of code is not run: %s", node.astext()[:60], location=node
                 )

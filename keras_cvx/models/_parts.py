@@ -1,6 +1,5 @@
 """Parts of a task model, of whoever's making: whether they agree with it and can be saved."""
 
-import difflib
 import inspect
 
 import keras
@@ -110,23 +109,6 @@ def layer_of(model, layer, argument, *settings, owner="detector"):
     layer = agreeing_part(layer, "layer", argument=argument, owner=owner, **given)
     check_registered(layer, argument, "layer")
     return layer
-
-
-def check_keywords(cls, kwargs):
-    """Raises for keywords of a task model that nobody takes, which Keras' models pass over.
-
-    Args:
-        cls: The model's class.
-        kwargs: What its constructor has not taken.
-    """
-    own = {"name", "trainable"}
-    if unknown := sorted(set(kwargs) - own):
-        names = sorted(own | set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"})
-        near = difflib.get_close_matches(unknown[0], names, n=1)
-        mend = f" Did you mean {near[0]!r}?" if near else f" There are {names}."
-        raise ValueError(
-            f"{cls.__name__} must be given arguments that it has. Received: {unknown}.{mend}"
-        )
 
 
 def _arguments(cls):

@@ -1,6 +1,7 @@
 """What the task models share: checked data, predictions of images of any size, files."""
 
 import functools
+import inspect
 
 import keras
 
@@ -14,7 +15,7 @@ from keras_cvx.models._checks import (
     check_preprocessing,
     check_weights,
 )
-from keras_cvx.models._parts import check_keywords
+from keras_cvx.ops.arguments import check_keys
 
 
 class TaskModel(keras.Model):
@@ -30,6 +31,15 @@ class TaskModel(keras.Model):
     _truth_key: str
     # What `inference_model` has inside; when one is replaced, the model is made anew.
     _inference_parts: tuple[str, ...] = ("preprocessing",)
+
+    def __init__(self, inputs, outputs, **kwargs):
+        # Keras' functional models pass over keywords that they do not know. The constructor below
+        # this one has taken its own; they are what a misspelt one was meant to be.
+        ours = type(self).__mro__[: type(self).__mro__.index(TaskModel)]
+        below = next(cls for cls in reversed(ours) if "__init__" in vars(cls))
+        taken = set(inspect.signature(vars(below)["__init__"]).parameters) - {"self", "kwargs"}
+        check_keys(kwargs, f"{type(self).__name__}(...)", {"name", "trainable", *taken})
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     @property
     def _required_strides(self):
@@ -66,10 +76,6 @@ class TaskModel(keras.Model):
     def checked_truth(self, x, y):
         """The ground truth with arrays for lists; a `ValueError` if it is none of the images."""
         raise NotImplementedError
-
-    def __init__(self, inputs, outputs, **kwargs):
-        check_keywords(type(self), kwargs)
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         check_no_sample(inputs, self._truth_key)

@@ -71,7 +71,7 @@ def check_keys(given, name, known):
     Args:
         given: Dictionary.
         name: What the error is to call it.
-        known: Sequence of strings.
+        known: Strings.
 
     Raises:
         ValueError: If the dictionary has another key.

@@ -153,14 +153,28 @@ def test_relative_boxes_are_no_pixels(plain):
 @pytest.mark.parametrize(
     ("model", "wrong", "mend"),
     [
-        (GridDetector, "stride", "Did you mean 'strides'"),
-        (Localizer, "bounding_box_fromat", "Did you mean 'bounding_box_format'"),
-        (Segmenter, "ignore_clas", "Did you mean 'ignore_class'"),
-        (Segmenter, "foo", "There are ['backbone'"),
+        (GridDetector, "stride", "Did you mean 'strides'?"),
+        (Localizer, "bounding_box_fromat", "Did you mean 'bounding_box_format'?"),
+        (Segmenter, "ignore_clas", "Did you mean 'ignore_class'?"),
+        (Segmenter, "foo", ""),
     ],
 )
 def test_an_argument_that_nobody_takes(plain, model, wrong, mend):
     decoder = TransposedConvDecoder(3, strides=[8, 16])
     given = {"decoder": decoder, wrong: 1} if model is Segmenter else {wrong: 1}
-    with pytest.raises(ValueError, match=f"Received: \\['{wrong}'\\].*{re.escape(mend)}"):
+    message = (
+        f"`{model.__name__}\\(...\\)` must have .* \\['backbone', .*Received: \\['{wrong}'\\]. ?"
+    )
+    with pytest.raises(ValueError, match=message + re.escape(mend) + "$"):
         model(plain.backbone, 3, **given)
+
+
+def test_an_argument_that_nobody_takes_of_a_subclass(plain):
+    class Narrow(GridDetector):
+        def __init__(self, *args, width=1, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.width = width
+
+    assert Narrow(plain.backbone, 3, width=2, name="narrow").width == 2
+    with pytest.raises(ValueError, match=r"`Narrow\(...\)`.*'stride'\]. Did you mean 'strides'\?"):
+        Narrow(plain.backbone, 3, stride=[8])
